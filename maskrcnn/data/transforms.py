@@ -255,7 +255,8 @@ def sample_bitmap(bitmap: np.ndarray, window: np.ndarray, box: np.ndarray, side:
     rows = _edges(box[1], box[3], window[1], window[3], height, side)
     columns = _edges(box[0], box[2], window[0], window[2], width, side)
     sums = _interpolate(_interpolate(integral, rows.clip(0, height)).T, columns.clip(0, width)).T
-    covered = np.diff(np.diff(sums, axis=0), axis=1)
+    strips = sums[1:] - sums[:-1]
+    covered = strips[:, 1:] - strips[:, :-1]
     cell_area = (rows[1] - rows[0]) * (columns[1] - columns[0])
     # The margin keeps cells that are covered by exactly one half on the same side after a flip.
     return (covered >= (0.5 - 1e-6) * cell_area).astype(np.uint8)
@@ -264,7 +265,8 @@ def sample_bitmap(bitmap: np.ndarray, window: np.ndarray, box: np.ndarray, side:
 def _edges(low: float, high: float, window_low: float, window_high: float, pixels: int, side: int) -> np.ndarray:
     """The `side + 1` cell borders of a box side, in pixels of the bitmap."""
     scale = pixels / (window_high - window_low)
-    return (np.linspace(float(low), float(high), side + 1) - window_low) * scale
+    steps = np.arange(side + 1) * ((float(high) - float(low)) / side)
+    return (steps + (float(low) - window_low)) * scale
 
 
 def _interpolate(table: np.ndarray, positions: np.ndarray) -> np.ndarray:
