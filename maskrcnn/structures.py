@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 
 @dataclass
@@ -258,10 +259,12 @@ COCO_PERSON = KeypointSchema(
 """COCO's 17 joints (PAPER §3.3; sigmas as in pycocotools)."""
 
 
-def settings_from_dict(kind: type, values: dict) -> object:
+Settings = TypeVar("Settings")
+
+
+def settings_from_dict(kind: type[Settings], values: dict[str, Any]) -> Settings:
     """The settings dataclass `kind` from nested plain dicts, the inverse of `dataclasses.asdict`."""
-    hints = {f.name: f for f in dataclasses.fields(kind)}
-    unknown = sorted(set(values) - set(hints))
+    unknown = sorted(set(values) - {f.name for f in dataclasses.fields(kind)})  # type: ignore[arg-type]
     if unknown:
         raise ValueError(f"{kind.__name__} has no field {unknown[0]!r}")
     parts = _PARTS if kind is DetectorSettings else {}
@@ -272,7 +275,7 @@ def settings_from_dict(kind: type, values: dict) -> object:
     return kind(**built)
 
 
-_PARTS = {
+_PARTS: dict[str, type] = {
     "backbone": BackboneSettings,
     "pyramid": PyramidSettings,
     "anchors": AnchorSettings,

@@ -1,0 +1,355 @@
+"""Mask R-CNN on one page: backbone → pyramid → proposals → RoIAlign → heads → losses or detections (paper, figure 1).
+
+The detector follows Keras' own way of training: `call(batch, training=True)` returns named scalars, `compute_loss`
+adds those that begin with `loss/` and keeps one mean of each. It holds no random state: what is drawn comes from
+`batch["seeds"]`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import keras
+from keras import ops
+
+from maskrcnn.models import losses
+from maskrcnn.models.backbones import backbone_strides, build_backbone
+from maskrcnn.models.heads import BoxHead, KeypointHead, MaskHead
+from maskrcnn.models.positives import RoIRows, rows_of_detections, rows_of_positives, scatter_rows
+from maskrcnn.models.postprocess import select_detections
+from maskrcnn.models.pyramid import FeaturePyramid, extra_level
+from maskrcnn.models.roi_sampling import SampledRoIs, sample_rois
+from maskrcnn.models.rpn import RPNHead, anchors_of, rpn_losses, select_proposals
+from maskrcnn.models.shapes import split_rows
+from maskrcnn.ops.boxes import pairwise_iou
+from maskrcnn.ops.keypoints import keypoint_targets
+from maskrcnn.ops.masks import mask_targets
+from maskrcnn.ops.roi_align import roi_align, roi_levels
+from maskrcnn.structures import DetectorSettings, settings_from_dict
+
+Tensor = Any
+FIRST_LEVEL = 2
+
+
+@keras.saving.register_keras_serializable("maskrcnn")
+class Detector(keras.Model):
+    """A Mask R-CNN.
+
+    Args:
+        settings: every part's settings.
+        num_classes: C, without background.
+        num_keypoints: K, for a keypoint head.
+        metadata: plain JSON that travels with the model: categories, keypoint schema, image size, configuration.
+
+    Call: a batch (DESIGN §3) → named scalars if `training`, else boxes [B, D, 4] in input pixels, scores [B, D],
+    labels [B, D] (0 = padding), and masks [B, D, m, m] (probabilities of the own class) and keypoint_logits
+    [B, D, m, m, K] where the heads exist.
+    """
+
+    def __init__(
+        self,
+        settings: DetectorSettings,
+        num_classes: int,
+        num_keypoints: int = 0,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        # Boxes are pixels: casting the batch to a half precision would move them.
+        super().__init__(autocast=False, **kwargs)
+        self.settings, self.num_classes, self.num_keypoints = settings, num_classes, num_keypoints
+        self.metadata = metadata or {}
+        self.conventions = settings.conventions
+        self._build_trunk()
+        self._build_heads()
+        self._term_means: dict[str, keras.metrics.Mean] = {}
+        for name in self._term_names():
+            self._term_means[name] = keras.metrics.Mean(name=name)
+        self.built = True
+
+    def _build_trunk(self) -> None:
+        settings = self.settings
+        self.backbone = build_backbone(settings.backbone, settings.conventions)
+        strides = backbone_strides(settings.backbone)
+        self.strides = [strides[f"c{FIRST_LEVEL + i}"] for i in range(settings.pyramid.levels)]
+        self.pyramid = FeaturePyramid(settings.pyramid, epsilon=settings.conventions.bn_epsilon, name="pyramid")
+        shapes = {name: tuple(output.shape) for name, output in self.backbone.output.items()}
+        self.pyramid.build(shapes)
+        per_cell = len(settings.anchors.sizes[0]) * len(settings.anchors.ratios)
+        self.rpn_head = RPNHead(
+            settings.pyramid.channels,
+            per_cell,
+            convolutions=settings.rpn.convolutions,
+            channels=settings.rpn.channels,
+            name="rpn_head",
+        )
+
+    def _build_heads(self) -> None:
+        settings, width = self.settings, self.settings.pyramid.channels
+        self.box_head = BoxHead(
+            settings.box_head, settings.conventions, in_channels=width, num_classes=self.num_classes, name="box_head"
+        )
+        self.mask_head: MaskHead | None = None
+        self.keypoint_head: KeypointHead | None = None
+        if settings.mask_head is not None:
+            self.mask_head = MaskHead(
+                settings.mask_head,
+                settings.conventions,
+                in_channels=width,
+                num_classes=self.num_classes,
+                name="mask_head",
+            )
+        if settings.keypoint_head is not None:
+            self.keypoint_head = KeypointHead(
+                settings.keypoint_head,
+                settings.conventions,
+                in_channels=width,
+                num_keypoints=self.num_keypoints,
+                name="keypoint_head",
+            )
+
+    # ---- the stages, in the order of the paper's figure 1
+
+    def normalize(self, images: Tensor, sizes: Tensor) -> Tensor:
+        """[B, H, W, 3] normalised as the backbone expects; zero outside the valid sizes, as the sources pad."""
+        conventions = self.conventions
+        pixels = ops.cast(images, "float32")
+        if conventions.channel_order == "bgr":
+            pixels = ops.flip(pixels, axis=-1)
+        mean = ops.convert_to_tensor(conventions.pixel_mean, dtype="float32")
+        std = ops.convert_to_tensor(conventions.pixel_std, dtype="float32")
+        rows = ops.arange(ops.shape(pixels)[1])[None, :, None] < sizes[:, 0, None, None]
+        columns = ops.arange(ops.shape(pixels)[2])[None, None, :] < sizes[:, 1, None, None]
+        inside = ops.cast(ops.logical_and(rows, columns), "float32")
+        return (pixels - mean) / std * inside[..., None]
+
+    def features(self, normalized: Tensor, training: bool = False) -> list[Tensor]:
+        """Pyramid maps [B, H/s, W/s, channels], finest first, without the extra level of the RPN."""
+        maps = self.backbone(normalized, training=training)
+        return self.pyramid(maps, training=training)
+
+    def rpn_outputs(self, features: list[Tensor], image_shape: tuple[Any, Any]) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Objectness logits [B, A], deltas [B, A, 4] and the anchors of each level, list of [A_l, 4]."""
+        levels = [*features, extra_level(features[-1])]
+        logits, deltas = self.rpn_head(levels)
+        strides = [*self.strides, 2 * self.strides[-1]]
+        return logits, deltas, anchors_of(levels, image_shape, strides, self.settings.anchors, self.conventions)
+
+    def proposals(
+        self, logits: Tensor, deltas: Tensor, anchors: list[Tensor], sizes: Tensor, training: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Boxes [B, P, 4], scores [B, P] and which of them are there [B, P]."""
+        lengths = [ops.shape(level)[0] for level in anchors]
+        rpn = self.settings.rpn
+        return select_proposals(
+            split_rows(logits, lengths),
+            split_rows(deltas, lengths),
+            anchors,
+            sizes,
+            rpn,
+            self.conventions,
+            pre_nms=rpn.pre_nms_train if training else rpn.pre_nms_test,
+            post_nms=rpn.post_nms_train if training else rpn.post_nms_test,
+        )
+
+    def pool(self, features: list[Tensor], boxes: Tensor, batch_indices: Tensor, size: int) -> Tensor:
+        """RoIAlign: [R, size, size, channels] of boxes [R, 4] in images batch_indices [R]."""
+        roi, conventions = self.settings.roi, self.conventions
+        levels = roi_levels(
+            boxes,
+            min_level=FIRST_LEVEL,
+            max_level=FIRST_LEVEL + len(features) - 1,
+            canonical_size=roi.canonical_size,
+            canonical_level=roi.canonical_level,
+            epsilon=conventions.level_epsilon,
+        )
+        return roi_align(
+            features,
+            boxes,
+            batch_indices,
+            levels,
+            min_level=FIRST_LEVEL,
+            output_size=size,
+            sampling_ratio=conventions.roi_sampling_ratio,
+            aligned=conventions.roi_aligned,
+            strides=self.strides,
+        )
+
+    def box_outputs(self, features: list[Tensor], boxes: Tensor, training: bool = False) -> tuple[Tensor, Tensor]:
+        """Class logits [B, P, C + 1] and deltas [B, P, C or 1, 4] of boxes [B, P, 4]."""
+        count = ops.shape(boxes)[1]
+        flat = ops.reshape(boxes, (-1, 4))
+        pooled = self.pool(features, flat, _image_of_rows(boxes), self.settings.box_head.pool_size)
+        logits, deltas = self.box_head(pooled, training=training)
+        return (
+            ops.reshape(logits, (-1, count, logits.shape[-1])),
+            ops.reshape(deltas, (-1, count, deltas.shape[1], 4)),
+        )
+
+    def mask_logits(self, features: list[Tensor], rows: RoIRows, training: bool = False) -> Tensor:
+        """Logits [R, m, m] of each row's own class."""
+        assert self.mask_head is not None
+        pooled = self.pool(features, rows.boxes, rows.images, self.mask_head.settings.pool_size)
+        logits = self.mask_head(pooled, training=training)
+        return losses.own_class(ops.transpose(logits, (0, 3, 1, 2)), rows.labels)
+
+    def keypoint_logits(self, features: list[Tensor], rows: RoIRows, training: bool = False) -> Tensor:
+        """Logits [R, m, m, K]."""
+        assert self.keypoint_head is not None
+        pooled = self.pool(features, rows.boxes, rows.images, self.keypoint_head.settings.pool_size)
+        return self.keypoint_head(pooled, training=training)
+
+    # ---- training and inference
+
+    def call(self, batch: dict[str, Tensor], training: bool = False) -> dict[str, Tensor]:
+        if training:
+            return self.loss_terms(batch, training=True)
+        features, rpn = self._first_stage(batch, training=False)
+        boxes, valid = self._proposals_of(batch, rpn, training=False)
+        return self.detect(features, boxes, valid, batch["sizes"])
+
+    def loss_terms(self, batch: dict[str, Tensor], training: bool = False) -> dict[str, Tensor]:
+        """Named scalars of a batch with ground truth; `training` is the mode of the norms alone."""
+        features, rpn = self._first_stage(batch, training=training)
+        boxes, valid = self._proposals_of(batch, rpn, training=True)
+        logits, deltas, anchors = rpn
+        all_anchors = ops.concatenate(anchors, axis=0)
+        terms = rpn_losses(logits, deltas, all_anchors, batch, self.settings.rpn, self.conventions)
+        terms["rpn/recall"] = proposal_recall(boxes, batch)
+        return terms | self.roi_losses(features, boxes, valid, batch, training)
+
+    def _first_stage(
+        self, batch: dict[str, Tensor], training: bool
+    ) -> tuple[list[Tensor], tuple[Tensor, Tensor, list[Tensor]]]:
+        normalized = self.normalize(batch["images"], batch["sizes"])
+        features = self.features(normalized, training=training)
+        image_shape = (ops.shape(normalized)[1], ops.shape(normalized)[2])
+        return features, self.rpn_outputs(features, image_shape)
+
+    def _proposals_of(
+        self, batch: dict[str, Tensor], rpn: tuple[Tensor, Tensor, list[Tensor]], training: bool
+    ) -> tuple[Tensor, Tensor]:
+        """The batch's own proposals where it brings some, else the RPN's."""
+        if "proposals" in batch:
+            return batch["proposals"], ops.ones_like(batch["proposals"][..., 0], dtype="bool")
+        boxes, _, valid = self.proposals(*rpn, batch["sizes"], training=training)
+        return boxes, valid
+
+    def roi_losses(
+        self, features: list[Tensor], proposals: Tensor, valid: Tensor, batch: dict[str, Tensor], training: bool
+    ) -> dict[str, Tensor]:
+        """Losses of the box head on the sampled RoIs, and of the other heads on their positives."""
+        rois = sample_rois(proposals, valid, batch, self.settings.roi)
+        logits, deltas = self.box_outputs(features, rois.boxes, training=training)
+        terms = self._box_losses(logits, deltas, rois, batch)
+        rows = rows_of_positives(rois, self.settings.roi)
+        if self.mask_head is not None:
+            terms["loss/mask"] = self._mask_loss(features, rows, batch, training)
+        if self.keypoint_head is not None:
+            terms["loss/keypoint"] = self._keypoint_loss(features, rows, batch, training)
+        return terms
+
+    def _box_losses(
+        self, logits: Tensor, deltas: Tensor, rois: SampledRoIs, batch: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        head = self.settings.box_head
+        truth = ops.take_along_axis(batch["boxes"], rois.matched[..., None], axis=1)
+        labels, states = ops.reshape(rois.labels, (-1,)), ops.reshape(rois.states, (-1,))
+        rows = losses.class_rows(labels, self.num_classes, self.conventions.background_index)
+        box = losses.box_loss(
+            ops.reshape(deltas, (-1, deltas.shape[2], 4)),
+            labels,
+            states,
+            ops.reshape(rois.boxes, (-1, 4)),
+            ops.reshape(truth, (-1, 4)),
+            weights=self.conventions.box_weights,
+            beta=head.smooth_l1_beta,
+        )
+        return {
+            "loss/class": losses.class_loss(ops.reshape(logits, (-1, logits.shape[2])), rows, states),
+            "loss/box": head.loss_weight * box,
+            "roi/positives": ops.mean(ops.sum(ops.cast(rois.states == 1, "float32"), axis=1)),
+        }
+
+    def _mask_loss(self, features: list[Tensor], rows: RoIRows, batch: dict[str, Tensor], training: bool) -> Tensor:
+        assert self.mask_head is not None
+        settings = self.mask_head.settings
+        targets = mask_targets(
+            batch["masks"],
+            batch["boxes"],
+            rows.boxes,
+            rows.images,
+            rows.matched,
+            size=2 * settings.pool_size,
+            binary=self.conventions.mask_target == "binary",
+        )
+        weights = rows.weights * ops.cast(rows.of_truth(batch["has_mask"]), "float32")
+        loss = losses.mask_loss(self.mask_logits(features, rows, training), targets, weights)
+        return settings.loss_weight * loss
+
+    def _keypoint_loss(self, features: list[Tensor], rows: RoIRows, batch: dict[str, Tensor], training: bool) -> Tensor:
+        assert self.keypoint_head is not None
+        settings = self.keypoint_head.settings
+        logits = self.keypoint_logits(features, rows, training)
+        cells, valid = keypoint_targets(rows.of_truth(batch["keypoints"]), rows.boxes, logits.shape[1])
+        valid = ops.cast(valid, "float32") * rows.weights[:, None]
+        return settings.loss_weight * losses.keypoint_loss(logits, cells, valid, settings.target_sigma)
+
+    def detect(self, features: list[Tensor], proposals: Tensor, valid: Tensor, sizes: Tensor) -> dict[str, Tensor]:
+        """Detections of the proposals; masks and keypoints are read at the final boxes (PAPER §1.3)."""
+        logits, deltas = self.box_outputs(features, proposals)
+        found = select_detections(logits, deltas, proposals, valid, sizes, self.settings.roi, self.conventions)
+        rows = rows_of_detections(found["boxes"], found["labels"])
+        shape = ops.shape(found["labels"])
+        if self.mask_head is not None:
+            found["masks"] = scatter_rows(ops.sigmoid(self.mask_logits(features, rows)), rows, shape)
+        if self.keypoint_head is not None:
+            found["keypoint_logits"] = scatter_rows(self.keypoint_logits(features, rows), rows, shape)
+        return found
+
+    # ---- Keras' own way of training and saving
+
+    def _term_names(self) -> list[str]:
+        names = ["loss/rpn_objectness", "loss/rpn_box", "loss/class", "loss/box"]
+        names += ["loss/mask"] if self.mask_head is not None else []
+        names += ["loss/keypoint"] if self.keypoint_head is not None else []
+        return [*names, "rpn/positive_anchors", "rpn/recall", "roi/positives"]
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        return [*super().metrics, *self._term_means.values()]
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Tensor:
+        """Sum of the terms of `call(batch, training=True)`; one mean of each term is kept beside it."""
+        for name, value in y_pred.items():
+            self._term_means[name].update_state(value)
+        return sum(value for name, value in y_pred.items() if name.startswith("loss/"))
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "settings": dataclasses.asdict(self.settings),
+            "num_classes": self.num_classes,
+            "num_keypoints": self.num_keypoints,
+            "metadata": self.metadata,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Detector:
+        settings = settings_from_dict(DetectorSettings, config.pop("settings"))
+        return cls(settings, **config)
+
+
+def proposal_recall(proposals: Tensor, batch: dict[str, Tensor]) -> Tensor:
+    """Share of the ground truth that some proposal overlaps with IoU of one half or more."""
+    truth = ops.cast(batch["labels"] > 0, "float32")
+    best = ops.max(pairwise_iou(batch["boxes"], proposals), axis=-1)
+    return ops.sum(ops.cast(best >= 0.5, "float32") * truth) / ops.maximum(ops.sum(truth), 1.0)
+
+
+def _image_of_rows(boxes: Tensor) -> Tensor:
+    """[B · P] int32: the image of each row of flattened [B, P, 4] boxes."""
+    images = ops.broadcast_to(ops.arange(ops.shape(boxes)[0], dtype="int32")[:, None], ops.shape(boxes)[:2])
+    return ops.reshape(images, (-1,))

@@ -1,0 +1,136 @@
+"""From the configuration to the training, validation and test parts, their table of samples and what was left out."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from maskrcnn.config.schema import Config
+from maskrcnn.data.coco import load_coco, write_coco
+from maskrcnn.data.embedded import load_embedded
+from maskrcnn.data.records import Dataset
+from maskrcnn.data.samples import SampleTable, count_samples
+from maskrcnn.data.subset import Exclusions, select, split
+from maskrcnn.downloads import cache_folder
+from maskrcnn.errors import UserError
+from maskrcnn.structures import KeypointSchema
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Data:
+    """The three parts of a run's data; `val` may be empty, `test` is looked at once."""
+
+    train: Dataset
+    val: Dataset
+    test: Dataset
+    exclusions: tuple[Exclusions, ...]
+
+    @property
+    def parts(self) -> Mapping[str, Dataset]:
+        named = {"training": self.train, "validation": self.val, "test": self.test}
+        return {name: part for name, part in named.items() if len(part)}
+
+    @property
+    def samples(self) -> SampleTable:
+        """Images, instances and crowds of each category in each part."""
+        return count_samples(self.parts, self.exclusions)
+
+    @property
+    def schema(self) -> KeypointSchema | None:
+        return self.train.schema
+
+
+def load_data(config: Config) -> Data:
+    """Read, check, subset and split the configuration's data.
+
+    Raises:
+        UserError: for faults of the data, an unknown category, a part without images or without objects.
+    """
+    whole_train, whole_val, whole_test = _whole_parts(config)
+    train, left_out = _subset(config, whole_train, config.dataset.max_train_images)
+    exclusions = [left_out]
+    if whole_test is None:
+        train, test = split(train, config.dataset.test_fraction, config.dataset.subset_seed + 1)
+    else:
+        test, left_out = _subset(config, whole_test, config.dataset.max_test_images)
+        exclusions.append(left_out)
+    if whole_val is None:
+        train, val = split(train, config.dataset.val.fraction, config.dataset.subset_seed)
+    else:
+        val, left_out = _subset(config, whole_val, None)
+        exclusions.append(left_out)
+    data = Data(train, _like(train, val), _like(train, test), tuple(exclusions))
+    _demand_objects(data)
+    return data
+
+
+def _whole_parts(config: Config) -> tuple[Dataset, Dataset | None, Dataset | None]:
+    """Training, validation and test data as their files hold them; None: to be split off the training part."""
+    dataset = config.dataset
+    if dataset.name == "embedded":
+        train, test = load_embedded(**dataclasses.asdict(dataset.embedded), cache=cache_folder())
+        return train, None, test
+    train = _read(config, dataset.train.annotations, dataset.train.images, "train")
+    val = test = None
+    if dataset.val.annotations:
+        val = _read(config, dataset.val.annotations, dataset.val.images or dataset.train.images, "val")
+    if dataset.test.annotations:
+        test = _read(config, dataset.test.annotations, dataset.test.images or dataset.train.images, "test")
+    return train, val, test
+
+
+def _read(config: Config, annotations: str | None, images: str | None, part: str) -> Dataset:
+    if annotations is None or images is None:
+        raise UserError("is not given", f"dataset.{part}.annotations", "name the COCO file and its image folder")
+    dataset, faults = load_coco(
+        Path(annotations), Path(images), head=config.head.name, faults=config.dataset.faults, name=part
+    )
+    if faults.faults:
+        logger.warning("%s: %d faulty items were left out", annotations, len(faults.faults))
+    return dataset
+
+
+def _subset(config: Config, dataset: Dataset, max_images: int | None) -> tuple[Dataset, Exclusions]:
+    """Categories follow the head: a keypoint head alone keeps those that have joints."""
+    names = config.dataset.categories
+    if names is None and config.head.keypoints and not config.head.masks:
+        names = [c.name for c in dataset.categories if c.keypoints] or None
+    return select(
+        dataset,
+        categories=names,
+        max_images=max_images,
+        min_area=config.dataset.min_area,
+        seed=config.dataset.subset_seed,
+    )
+
+
+def _like(train: Dataset, part: Dataset) -> Dataset:
+    """`part`, whose labels must mean the same as those of the training data."""
+    if part.categories and [c.name for c in part.categories] != [c.name for c in train.categories]:
+        missing = sorted({c.name for c in part.categories} ^ {c.name for c in train.categories})
+        raise UserError(
+            f"the categories differ from those of the training data: {', '.join(missing)}",
+            part.name,
+            "choose the common ones with dataset.categories=[…]",
+        )
+    return part
+
+
+def _demand_objects(data: Data) -> None:
+    for name, part in (("training", data.train), ("test", data.test)):
+        if not len(part):
+            raise UserError(f"no images are left for the {name} part", "dataset", "loosen the subset")
+    if not any(not a.is_crowd for record in data.train.images for a in record.annotations):
+        raise UserError("the training part has no objects", "dataset", "loosen dataset.categories or min_area")
+
+
+def write_subset(data: Data, folder: Path) -> None:
+    """The chosen parts as COCO JSON files: training.json, validation.json, test.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, part in data.parts.items():
+        write_coco(part, folder / f"{name}.json")
