@@ -117,7 +117,7 @@ class ReaderConfig:
 class OptimizerConfig:
     name: str = "adamw"
     """adamw | sgd."""
-    learning_rate: float = 0.002
+    learning_rate: float = 0.003
     """For a batch of `reference_batch` images; scaled linearly to the actual batch."""
     reference_batch: int = 8
     scale_learning_rate: bool = True

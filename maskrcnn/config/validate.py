@@ -1,0 +1,384 @@
+"""Everything that contradicts itself in a configuration, found at once and before anything starts.
+
+`validate` is for training, `validate_evaluation` for commands that only need test data. Single values are judged by
+the tables of `maskrcnn.config.ranges`, data and files by `maskrcnn.config.validate_dataset`; here stand the rules that
+tie parts of the model and of the training together.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from maskrcnn.config.keys import flatten
+from maskrcnn.config.names import BACKBONE_LEVELS, BACKBONES, IMAGENET_BACKBONES, NETWORKS, known, nearest
+from maskrcnn.config.paths import IMAGENET
+from maskrcnn.config.ranges import check_values, show
+from maskrcnn.config.schema import Config
+from maskrcnn.config.validate_dataset import (
+    check_categories,
+    check_embedded,
+    check_keypoint_schema,
+    check_test_files,
+    check_test_given,
+    check_training_files,
+    check_weights_file,
+    training_images,
+)
+from maskrcnn.errors import Problem
+from maskrcnn.structures import COCO_PERSON
+
+TRACKING_SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks", "databricks-uc")
+TASK_HEADS = {"detection": ("box",), "keypoint": ("keypoint", "mask_keypoint"), "multitask": ("mask_keypoint",)}
+"""Heads that fit a task that was chosen by name; the default task leaves the head free."""
+HEAD_PARTS = {"box": (False, False), "mask": (True, False), "keypoint": (False, True), "mask_keypoint": (True, True)}
+
+
+def validate(config: Config) -> list[Problem]:
+    """All contradictions of a training run, single values first; an empty list if there is none.
+
+    Rules that tie values together are skipped where one of their values is wrong by itself already.
+    """
+    rules = (*_MODEL_RULES, *_TRAINING_RULES, check_training_files, check_test_files, check_weights_file)
+    return _apply(config, rules)
+
+
+def validate_evaluation(config: Config) -> list[Problem]:
+    """The contradictions that matter to a command that evaluates a finished model: data, not training."""
+    return _apply(
+        config,
+        (check_categories, check_embedded, check_keypoint_schema, check_test_given, check_test_files, _check_tracking),
+    )
+
+
+def validate_tracking_uri(uri: str, where: str) -> list[Problem]:
+    """What is wrong with the address of a tracking store; `where` names who gave it."""
+    return list(_check_uri(uri, where))
+
+
+Rule = Callable[[Config], Iterator[Problem]]
+
+
+def _apply(config: Config, rules: tuple[Rule, ...]) -> list[Problem]:
+    values = flatten(config)
+    problems = list(check_values(values))
+    wrong = [problem.where.partition("=")[0] for problem in problems]
+    problems += _check_network(values)
+    for rule in rules:
+        problems += [found for found in _collect(rule(config), bool(wrong)) if not _mentions(found, wrong)]
+    return list(dict.fromkeys(problems))
+
+
+def _collect(found: Iterator[Problem], something_wrong: bool) -> list[Problem]:
+    """A rule that stumbles over a value that was refused by itself has nothing to add."""
+    try:
+        return list(found)
+    except (TypeError, ValueError, IndexError, ZeroDivisionError, OverflowError):
+        if not something_wrong:
+            raise
+        return []
+
+
+def _mentions(problem: Problem, keys: list[str]) -> bool:
+    return any(re.search(rf"(?<![\w.]){re.escape(key)}(?![\w.])", f"{problem.where} {problem.what}") for key in keys)
+
+
+def _check_network(values: Mapping[str, Any]) -> Iterator[Problem]:
+    name, network = values["backbone.name"], values["backbone.network"]
+    if name != "applications":
+        if network and name in BACKBONES:
+            yield Problem(
+                f"backbone.network={network}",
+                f"has no meaning for backbone.name={name}",
+                "choose backbone=applications_fpn",
+            )
+    elif network not in NETWORKS:
+        near = nearest(network, NETWORKS)
+        hint = (f"did you mean backbone.network={near}? " if near else "") + f"known: {known(NETWORKS)}"
+        yield Problem(f"backbone.network={network}", "is no network of keras.applications", hint)
+
+
+def _check_head(config: Config) -> Iterator[Problem]:
+    head = config.head
+    parts = HEAD_PARTS.get(head.name)
+    if parts is not None and parts != (head.masks, head.keypoints):
+        yield Problem(
+            f"head.name={head.name}",
+            f"contradicts head.masks={show(head.masks)} head.keypoints={show(head.keypoints)}",
+            f"choose one with head={known(HEAD_PARTS)}",
+        )
+    heads = TASK_HEADS.get(config.task, ())
+    if heads and parts is not None and head.name not in heads:
+        task = next((task for task, names in TASK_HEADS.items() if names[0] == head.name), "segmentation")
+        yield Problem(
+            f"task={config.task}",
+            f"needs head={heads[0]}, not head={head.name}",
+            f"leave out head=, or choose task={task}",
+        )
+
+
+def _check_num_keypoints(config: Config) -> Iterator[Problem]:
+    value = config.num_keypoints
+    where = f"num_keypoints={show(value)}"
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | list | str):
+        yield Problem(where, "is neither a number nor a list of joint names", "such as 7 or [nose,left_wrist]")
+    elif isinstance(value, str):
+        hint = "add -m for a sweep" if "," in value else f"a list of names has brackets: num_keypoints=[{value}]"
+        yield Problem(where, "is neither a number nor a list of joint names", hint)
+    elif isinstance(value, int):
+        yield from _check_keypoint_count(config, value)
+    else:
+        yield from _check_keypoint_names(config, value)
+
+
+def _check_keypoint_count(config: Config, count: int) -> Iterator[Problem]:
+    joints = _schema_joints(config)
+    most = len(joints) if joints is not None else None
+    if count < 1 or (most is not None and count > most):
+        within = f"from 1 to {most}" if most is not None else "at least 1"
+        yield Problem(f"num_keypoints={count}", f"is not {within}", "null stands for all joints of the data set")
+
+
+def _check_keypoint_names(config: Config, names: list[Any]) -> Iterator[Problem]:
+    where = f"num_keypoints={show(names)}"
+    if not names or not all(isinstance(name, str) for name in names):
+        yield Problem(where, "is no list of joint names", "such as [nose,left_wrist]; a number alone chooses a subset")
+        return
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        yield Problem(where, f"names {twice[0]} twice", "each joint once")
+    joints = _schema_joints(config)
+    if joints is None:
+        return
+    for name in dict.fromkeys(names):
+        if name not in joints:
+            near = nearest(name, joints)
+            yield Problem(
+                where, f"there is no joint {name!r}", f"did you mean {near}?" if near else f"known: {known(joints)}"
+            )
+
+
+def _schema_joints(config: Config) -> list[str] | None:
+    """Names of all joints where the configuration alone tells them; None where only the data set's file does."""
+    if config.dataset.name == "embedded":
+        return list(COCO_PERSON.names)
+    own = config.dataset.keypoints
+    return list(own["names"]) if isinstance(own, dict) and isinstance(own.get("names"), list) else None
+
+
+def _check_backbone(config: Config) -> Iterator[Problem]:
+    backbone, weights = config.backbone, config.weights
+    free = weights.backbone is None and not weights.allow_random
+    advice = "give weights.backbone=imagenet or a file, or weights.allow_random=true"
+    if backbone.norm == "frozen" and free:
+        yield Problem(
+            "backbone.norm=frozen",
+            "fixed statistics without pretrained weights never learn",
+            f"{advice}, or backbone.norm=group",
+        )
+    if backbone.frozen_stages > 0 and free:
+        yield Problem(
+            f"backbone.frozen_stages={backbone.frozen_stages}",
+            "stages with random weights would never train",
+            f"{advice}, or backbone.frozen_stages=0",
+        )
+    if weights.backbone is not None and backbone.norm == "group" and backbone.name != "applications":
+        yield Problem(
+            f"weights.backbone={weights.backbone}",
+            "pretrained weights come with batch normalisation, not backbone.norm=group",
+            "choose backbone.norm=frozen or backbone.norm=batch",
+        )
+    if weights.backbone == IMAGENET and backbone.name in BACKBONES and backbone.name not in IMAGENET_BACKBONES:
+        yield Problem(
+            "weights.backbone=imagenet",
+            f"there are none by name for backbone.name={backbone.name}",
+            f"name a file, or choose one of {known(IMAGENET_BACKBONES)}",
+        )
+
+
+def _check_pyramid(config: Config) -> Iterator[Problem]:
+    levels = config.pyramid.levels
+    most = BACKBONE_LEVELS.get(config.backbone.name, 4)
+    if levels > most:
+        yield Problem(f"pyramid.levels={levels}", f"backbone.name={config.backbone.name} has {most} maps")
+    if len(config.anchors.sizes) != levels + 1:
+        yield Problem(
+            f"anchors.sizes={show(config.anchors.sizes)}",
+            f"holds {len(config.anchors.sizes)} lists, the proposal network has {levels + 1} levels",
+            "one list for each level of the pyramid and one for the level that it adds",
+        )
+    elif len({len(row) for row in config.anchors.sizes}) > 1 or not config.anchors.sizes[0]:
+        yield Problem(
+            f"anchors.sizes={show(config.anchors.sizes)}", "all levels need equally many sizes", "they share one head"
+        )
+    if not 2 <= config.roi.canonical_level <= levels + 1:
+        yield Problem(f"roi.canonical_level={config.roi.canonical_level}", f"the pyramid has levels 2 to {levels + 1}")
+
+
+def _check_image(config: Config) -> Iterator[Problem]:
+    image = config.image
+    if image.short_side > 0 and image.long_side < image.short_side:
+        yield Problem(
+            f"image.long_side={image.long_side}",
+            f"is smaller than image.short_side={image.short_side}",
+            f"give image.long_side={image.short_side} at least",
+        )
+    coarsest = 2 ** (config.pyramid.levels + 1)
+    sides = {"image.short_side": image.short_side}
+    if config.dataset.name == "embedded" and image.short_side == 0:
+        sides = {"dataset.embedded.image_size": config.dataset.embedded.image_size}
+    for key, side in sides.items():
+        if 0 < side < coarsest:
+            yield Problem(
+                f"{key}={side}", f"is smaller than the pyramid's stride of {coarsest}", f"at least {coarsest}"
+            )
+    for side in config.augmentation.short_sides:
+        if coarsest > side or (image.short_side and side > image.long_side):
+            yield Problem(
+                f"augmentation.short_sides={show(config.augmentation.short_sides)}",
+                f"{side} is not between the pyramid's stride of {coarsest} and image.long_side={image.long_side}",
+            )
+            break
+
+
+def _check_augmentation(config: Config) -> Iterator[Problem]:
+    scale = config.augmentation.scale
+    if len(scale) == 2 and scale[0] > scale[1]:
+        yield Problem(
+            f"augmentation.scale={show(scale)}",
+            "begins above its end",
+            f"write augmentation.scale=[{scale[1]},{scale[0]}]",
+        )
+
+
+def _check_proposals(config: Config) -> Iterator[Problem]:
+    rpn, roi = config.rpn, config.roi
+    if rpn.negative_iou > rpn.positive_iou:
+        yield Problem(
+            f"rpn.negative_iou={rpn.negative_iou}",
+            f"is above rpn.positive_iou={rpn.positive_iou}",
+            "anchors between the two count as neither",
+        )
+    for name, part in (("rpn", rpn), ("roi", roi)):
+        if part.batch_per_image * part.positive_fraction < 1:
+            yield Problem(
+                f"{name}.positive_fraction={part.positive_fraction}",
+                f"leaves no positive among {name}.batch_per_image={part.batch_per_image}",
+            )
+    for phase in ("train", "test"):
+        before, after = getattr(rpn, f"pre_nms_{phase}"), getattr(rpn, f"post_nms_{phase}")
+        most = before * (config.pyramid.levels + 1)
+        if after > most:
+            yield Problem(
+                f"rpn.post_nms_{phase}={after}",
+                f"more than rpn.pre_nms_{phase}={before} on {config.pyramid.levels + 1} levels can give ({most})",
+            )
+
+
+def _check_schedule(config: Config) -> Iterator[Problem]:
+    schedule = config.schedule
+    if schedule.epochs is not None and schedule.steps is not None:
+        yield Problem(
+            f"schedule.epochs={schedule.epochs:g}",
+            f"contradicts schedule.steps={schedule.steps}",
+            "give one of them, and null for the other",
+        )
+    if schedule.epochs is None and schedule.steps is None:
+        yield Problem("schedule", "has neither epochs nor steps", "give schedule.epochs=… or schedule.steps=…")
+    if schedule.epochs is not None and schedule.reference_batch is not None:
+        yield Problem(
+            f"schedule.reference_batch={schedule.reference_batch}",
+            "scales steps, and the schedule counts epochs",
+            "give schedule.reference_batch=null",
+        )
+    drops = schedule.drops
+    if schedule.decay == "step" and (not drops or drops != sorted(set(drops))):
+        yield Problem(
+            f"schedule.drops={show(drops)}",
+            "are not rising shares of the steps",
+            "such as schedule.drops=[0.667,0.889]",
+        )
+
+
+def _check_batch(config: Config) -> Iterator[Problem]:
+    batch, accumulate = config.training.batch_size, config.optimizer.accumulate
+    images = training_images(config)
+    if images is not None and batch > images:
+        yield Problem(f"training.batch_size={batch}", f"is more than the {images} training images", f"at most {images}")
+    steps = config.schedule.steps
+    if steps is not None and config.schedule.reference_batch is None and accumulate > steps:
+        yield Problem(
+            f"optimizer.accumulate={accumulate}", f"is more than schedule.steps={steps}: no update would be made"
+        )
+
+
+def _check_optimizer(config: Config) -> Iterator[Problem]:
+    if config.training.precision == "mixed_float16" and config.optimizer.accumulate > 1:
+        yield Problem(
+            "training.precision=mixed_float16",
+            "its loss scaling does not go with optimizer.accumulate",
+            "choose training.precision=mixed_bfloat16 or optimizer.accumulate=1",
+        )
+
+
+def _check_tracking(config: Config) -> Iterator[Problem]:
+    if config.tracking.uri is not None and config.tracking.uri.strip():
+        yield from _check_uri(config.tracking.uri, f"tracking.uri={config.tracking.uri}")
+
+
+def _check_uri(uri: str, where: str) -> Iterator[Problem]:
+    try:
+        parts = urlsplit(uri)
+        port = parts.port
+    except ValueError as error:
+        yield Problem(where, f"is no address ({error})", "such as http://localhost:5000")
+        return
+    scheme = parts.scheme.partition("+")[0]
+    if scheme == "file" or (not scheme and "/" in uri):
+        yield Problem(
+            where, "MLflow keeps no stores in plain folders any more", "write sqlite:////ABSOLUTE/PATH/mlflow.db"
+        )
+    elif uri == "databricks":
+        return
+    elif scheme not in TRACKING_SCHEMES or "://" not in uri:
+        near = nearest(scheme or uri, TRACKING_SCHEMES)
+        hint = f"did you mean {near}://…?" if near else "such as http://localhost:5000 or sqlite:////PATH/mlflow.db"
+        yield Problem(where, "is no address of a tracking store", hint)
+    elif (scheme in ("http", "https") and not parts.hostname) or (port is not None and port == 0):
+        yield Problem(where, "names no server", "such as http://localhost:5000")
+    elif scheme == "sqlite" and not parts.path.strip("/"):
+        yield Problem(where, "names no file", "write sqlite:////ABSOLUTE/PATH/mlflow.db")
+
+
+def _check_from_run(config: Config) -> Iterator[Problem]:
+    if config.from_run is not None and config.training.resume == "auto":
+        yield Problem(
+            f"from_run={config.from_run}",
+            "starts anew, training.resume=auto goes on with an old run",
+            "choose one of them",
+        )
+
+
+_MODEL_RULES: tuple[Rule, ...] = (
+    _check_head,
+    _check_num_keypoints,
+    _check_backbone,
+    _check_pyramid,
+    _check_image,
+    _check_augmentation,
+    _check_proposals,
+)
+_TRAINING_RULES: tuple[Rule, ...] = (
+    _check_schedule,
+    _check_batch,
+    _check_optimizer,
+    check_categories,
+    check_embedded,
+    check_keypoint_schema,
+    _check_tracking,
+    _check_from_run,
+)
