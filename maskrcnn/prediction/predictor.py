@@ -1,0 +1,250 @@
+"""Images → detections in original pixels: resize, batch, network, and back.
+
+A predictor adds to a detector what lies around the network: the resize rule of its source, padding, the way back to
+the original size, pasted masks and decoded keypoints. Keypoints stay continuous (the middle of the first pixel is
+0.5); whoever writes COCO results converts them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from maskrcnn.data.collate import pad_images
+from maskrcnn.data.detections import Detections
+from maskrcnn.data.images import read_image
+from maskrcnn.data.order import aspect_buckets
+from maskrcnn.data.records import Dataset, ImageRecord
+from maskrcnn.data.resize import resize_image, resized_size
+from maskrcnn.errors import UserError
+from maskrcnn.ops.keypoints import decode_keypoints
+from maskrcnn.prediction.model_file import load_detector, save_detector
+from maskrcnn.prediction.network import compile_network, padding_multiple, pads_batches
+from maskrcnn.prediction.paste import paste_masks
+from maskrcnn.structures import KeypointSchema, ResizeSettings
+
+BATCH_SIZE = 8
+
+
+@dataclass
+class Timings:
+    """Seconds of wall time of each stage, and images, since the predictor was made or `reset` was called."""
+
+    images: int = 0
+    resize_s: float = 0.0
+    network_s: float = 0.0
+    paste_s: float = 0.0
+
+    def reset(self) -> None:
+        """Everything back to zero."""
+        self.images, self.resize_s, self.network_s, self.paste_s = 0, 0.0, 0.0, 0.0
+
+    @contextmanager
+    def measure(self, stage: str) -> Iterator[None]:
+        """Adds the time of the block to `stage`."""
+        start = time.perf_counter()
+        yield
+        setattr(self, stage, getattr(self, stage) + time.perf_counter() - start)
+
+
+class Predictor:
+    """A detector that takes images of any size and returns detections in their own pixels.
+
+    Args:
+        detector: a `models.detector.Detector`; its `metadata` holds `categories`, `schema` and `image`.
+        batch_size: images that go through the network together, in the order given.
+        batch_whole_calls: all images of one `predict_images` call form one batch, as in torchvision, where a batch's
+            padding (and with it the anchors' strides) depends on all of them. None: if the detector's resize rule is
+            torchvision's.
+    """
+
+    def __init__(self, detector: Any, *, batch_size: int = BATCH_SIZE, batch_whole_calls: bool | None = None) -> None:
+        self.detector = detector
+        self.conventions = detector.settings.conventions
+        self.batch_size = batch_size
+        rule = self.conventions.resize
+        self.batch_whole_calls = rule == "torchvision" if batch_whole_calls is None else batch_whole_calls
+        image = detector.metadata.get("image") or {}
+        self.image = ResizeSettings(**image)
+        self.timings = Timings()
+        self._network = compile_network(detector)
+
+    @property
+    def categories(self) -> list[dict[str, Any]]:
+        """`{"id": …, "name": …}` of labels 1…C, in this order."""
+        return list(self.detector.metadata.get("categories") or [])
+
+    @property
+    def category_names(self) -> list[str]:
+        """Names of labels 1…C."""
+        return [category["name"] for category in self.categories]
+
+    @property
+    def schema(self) -> KeypointSchema | None:
+        """The joints of `keypoints`, if the detector has a keypoint head."""
+        return schema_from_dict(self.detector.metadata.get("schema"))
+
+    def predict_images(self, images: Sequence[np.ndarray]) -> list[Detections]:
+        """Detections of each image, uint8 RGB `[H, W, 3]`, in its own pixels, by falling score.
+
+        Raises:
+            UserError: an image of another type or shape; the message gives its position.
+        """
+        for i, image in enumerate(images):
+            _check_image(image, f"image {i}")
+        step = max(len(images), 1) if self.batch_whole_calls else self.batch_size
+        return [found for i in range(0, len(images), step) for found in self._predict_chunk(images[i : i + step])]
+
+    def predict_files(self, paths: Iterable[str | Path]) -> Iterator[Detections]:
+        """Detections of each image file in turn; the next files are read while the network works.
+
+        Raises:
+            UserError: a file cannot be read, when its turn has come.
+        """
+        images = _read_ahead(paths, 2 * self.batch_size)
+        while chunk := list(itertools.islice(images, self.batch_size)):
+            yield from self._predict_chunk(chunk)
+
+    def predict_dataset(self, dataset: Dataset, on_image: Callable[[], None] | None = None) -> list[Detections]:
+        """Detections of each image of a data set, in its order; `on_image` is called after each.
+
+        Images of like shape share batches, so that little is padded.
+
+        Raises:
+            UserError: a file cannot be read or has another size than the data set says.
+        """
+        records = dataset.images
+        sides = np.array([(r.height, r.width) for r in records], float).reshape(-1, 2)
+        order = np.argsort(aspect_buckets(sides[:, 0], sides[:, 1], 2), kind="stable")
+        found: list[Detections | None] = [None] * len(records)
+        for row, detections in zip(order, self.predict_files(records[row].path for row in order)):
+            _check_size(detections, records[row])
+            found[row] = detections
+            if on_image is not None:
+                on_image()
+        return [detections for detections in found if detections is not None]
+
+    def predict_batch(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The network's own outputs for `batch["images"]` and `batch["sizes"]` (DESIGN §3), in input pixels."""
+        with self.timings.measure("network_s"):
+            return self._network(np.asarray(batch["images"]), np.asarray(batch["sizes"]))
+
+    def to_detections(
+        self, outputs: Mapping[str, np.ndarray], sizes: Sequence[Sequence[int]], original_sizes: Sequence[Sequence[int]]
+    ) -> list[Detections]:
+        """The network's outputs as detections in original pixels.
+
+        Args:
+            outputs: of `predict_batch`.
+            sizes: height, width of each image at the network's input.
+            original_sizes: height, width of each image.
+        """
+        with self.timings.measure("paste_s"):
+            return [
+                self._restore({name: value[i] for name, value in outputs.items()}, size, original)
+                for i, (size, original) in enumerate(zip(sizes, original_sizes))
+            ]
+
+    def save(self, path: str | Path) -> None:
+        """Writes the detector to one `.keras` file that `load_predictor` reads."""
+        save_detector(self.detector, Path(path))
+
+    def _predict_chunk(self, images: Sequence[np.ndarray]) -> list[Detections]:
+        with self.timings.measure("resize_s"):
+            resized = [self._resize(image) for image in images]
+            sizes = np.array([image.shape[:2] for image in resized], np.int32)
+            batch = {"images": self._pad(resized), "sizes": self._fill(sizes)}
+        outputs = self.predict_batch(batch)
+        self.timings.images += len(images)
+        return self.to_detections(outputs, sizes.tolist(), [image.shape[:2] for image in images])
+
+    def _resize(self, image: np.ndarray) -> np.ndarray:
+        rule = self.conventions.resize
+        height, width = image.shape[:2]
+        height, width = resized_size(height, width, self.image.short_side, self.image.long_side, rule)
+        return resize_image(image, height, width, rule)
+
+    def _pad(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        return self._fill(pad_images(images, padding_multiple(self.conventions)))
+
+    def _fill(self, rows: np.ndarray) -> np.ndarray:
+        """Copies of the first row up to a whole batch, where each batch size would need a program of its own."""
+        missing = self.batch_size - len(rows) if pads_batches() else 0
+        return np.concatenate([rows, np.repeat(rows[:1], missing, axis=0)]) if missing > 0 else rows
+
+    def _restore(self, found: dict[str, np.ndarray], size: Sequence[int], original: Sequence[int]) -> Detections:
+        """Detections of one image, from its rows of the outputs."""
+        height, width = original
+        scale = np.array([width / size[1], height / size[0]], np.float32)
+        boxes = (found["boxes"] * np.tile(scale, 2)).clip(0, np.array([width, height] * 2, np.float32))
+        real = (found["labels"] > 0) & np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
+        rows = np.flatnonzero(real)
+        rows = rows[np.argsort(-found["scores"][rows], kind="stable")]
+        boxes = boxes[rows].astype(np.float32)
+        masks = keypoints = None
+        if "masks" in found:
+            masks = paste_masks(found["masks"][rows], boxes, height, width, self.conventions.mask_paste)
+        if "keypoint_logits" in found:
+            score = self.conventions.keypoint_score
+            keypoints = decode_keypoints(found["keypoint_logits"][rows], found["boxes"][rows], score)
+            keypoints[..., :2] *= scale
+        scores, labels = found["scores"][rows].astype(np.float32), found["labels"][rows].astype(np.int32)
+        return Detections(boxes, scores, labels, masks, keypoints, int(height), int(width))
+
+
+def load_predictor(path: str | Path, *, batch_size: int = BATCH_SIZE) -> Predictor:
+    """The predictor of a `.keras` file that `Predictor.save` wrote.
+
+    Raises:
+        UserError: missing, no model file, cut off, damaged, or not one of this program's detectors.
+    """
+    return Predictor(load_detector(Path(path)), batch_size=batch_size)
+
+
+def schema_from_dict(values: Mapping[str, Any] | None) -> KeypointSchema | None:
+    """The keypoint schema that `dataclasses.asdict` turned into plain JSON; None for none."""
+    if values is None:
+        return None
+    plain: dict[str, Any] = {
+        name: tuple(tuple(v) if isinstance(v, list | tuple) else v for v in value) for name, value in values.items()
+    }
+    return KeypointSchema(**plain)
+
+
+def _check_image(image: Any, where: str) -> None:
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+        kind = str(image.dtype) if isinstance(image, np.ndarray) else type(image).__name__
+        raise UserError(f"expected a NumPy array of uint8, found {kind}", where, "convert it to 0..255")
+    if image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise UserError(f"expected the shape [H, W, 3] (RGB), found {list(image.shape)}", where)
+
+
+def _check_size(detections: Detections, record: ImageRecord) -> None:
+    """Masks of another size than the annotated one would match nothing, without a word (FACTS 5.14)."""
+    if (detections.height, detections.width) != (record.height, record.width):
+        found = f"{detections.width}x{detections.height}"
+        raise UserError(f"image is {found} pixels, annotated as {record.width}x{record.height}", record.path)
+
+
+def _read_ahead(paths: Iterable[str | Path], count: int) -> Iterator[np.ndarray]:
+    """The images of the files, in order; one thread reads up to `count` of them in advance."""
+    waiting: deque[Future[np.ndarray]] = deque()
+    executor = ThreadPoolExecutor(1, thread_name_prefix="images")
+    try:
+        for path in paths:
+            waiting.append(executor.submit(read_image, path))
+            if len(waiting) >= count:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
