@@ -8,6 +8,7 @@ import keras
 
 from maskrcnn.errors import UserError
 from maskrcnn.models.backbones.applications import backbone_pixels, build_application, build_mobilenetv2
+from maskrcnn.models.backbones.pretrained import imagenet_conventions, imagenet_network, load_backbone_weights
 from maskrcnn.models.backbones.resnet import RESNETS, build_resnet
 from maskrcnn.models.backbones.small import build_small
 from maskrcnn.structures import BackboneSettings, Conventions
@@ -34,13 +35,16 @@ __all__ = [
     "backbone_pixels",
     "backbone_strides",
     "build_backbone",
+    "imagenet_conventions",
+    "imagenet_network",
+    "load_backbone_weights",
 ]
 
 
 def build_backbone(settings: BackboneSettings, conventions: Conventions, name: str = "backbone") -> keras.Model:
     """The functional model [B, H, W, 3] (normalised) → {"c2": [B, H/4, W/4, C2], …}; H and W are free.
 
-    The parts of a map are never more than ceil(H/stride). Attribute `strides`: {"c2": 4, …}.
+    Attributes: `strides` {"c2": 4, …}, `settings` and `conventions` as given.
 
     Raises:
         UserError: for a name, a network or a norm that does not exist, or a network without maps of these strides.
@@ -50,7 +54,7 @@ def build_backbone(settings: BackboneSettings, conventions: Conventions, name: s
             f"unknown backbone {settings.name!r}", where="backbone.name", hint=f"choose one of {', '.join(BACKBONES)}"
         )
     model = BACKBONES[settings.name](settings, conventions, name)
-    model.strides = backbone_strides(settings)
+    model.strides, model.settings, model.conventions = backbone_strides(settings), settings, conventions
     return model
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+from keras import ops
 
 from maskrcnn.errors import UserError
 from maskrcnn.models.normalization import BATCH_MOMENTUM
@@ -19,7 +21,7 @@ from maskrcnn.structures import BackboneSettings, Conventions
 
 MOBILENETV2_ENDS = {"c2": "block_2_add", "c3": "block_5_add", "c4": "block_12_add", "c5": "block_16_project_BN"}
 """The narrow ends of the inverted residuals, not the wide expansions that come last at each stride."""
-PROBE_SIDE = 256
+PROBE_SIDE = 512
 """Side in pixels at which strides are read off the shapes of all layers."""
 Pixels = tuple[str, list[float], list[float]]
 PIXELS: dict[str, Pixels] = {
@@ -98,12 +100,21 @@ def stock_network(network: str) -> keras.Model:
 
 
 def cut_application(stock: keras.Model, settings: BackboneSettings, name: str) -> keras.Model:
-    """The part of the stock network between its preprocessing and its last used map; it shares the layers."""
+    """The part of the stock network between its preprocessing and its last used map; it shares the layers.
+
+    Raises:
+        UserError: where the network has no map of some stride, cannot take images of any size, or has other norms.
+    """
     _check_norm(settings)
     sides = layer_sides(stock)
     ends = MOBILENETV2_ENDS if settings.name == "mobilenetv2" else _last_of_each_stride(stock, sides)
-    outputs = {key: stock.get_layer(end).output for key, end in ends.items()}
-    model = keras.Model(_first_input(stock), outputs, name=name)
+    images = _first_input(stock)
+    outputs = {}
+    for key, end in ends.items():
+        stride, x = 2 ** int(key[1:]), stock.get_layer(end).output
+        exact = sides[end] * stride == PROBE_SIDE
+        outputs[key] = x if exact else AlignToStride(stride, name=f"align_{key}")([x, images])
+    model = keras.Model(images, outputs, name=name)
     _set_norm(model, settings.norm)
     _freeze(model, sides, settings.frozen_stages)
     return model
@@ -113,18 +124,34 @@ def layer_sides(stock: keras.Model) -> dict[str, int]:
     """Height of each layer's output for an input of `PROBE_SIDE` pixels, of the layers that end in one map."""
     layers = [layer for layer in stock.layers if isinstance(layer.output, keras.KerasTensor)]
     probe = keras.Model(stock.inputs, [layer.output for layer in layers])
-    specs = probe.compute_output_spec(keras.KerasTensor((1, PROBE_SIDE, PROBE_SIDE, 3)))
+    try:
+        specs = probe.compute_output_spec(keras.KerasTensor((1, PROBE_SIDE, PROBE_SIDE, 3)))
+    except ValueError as error:  # NASNet decides at building which maps to crop, by a fixed input size
+        raise _unfit(stock, "is made for one image size") from error
     return {layer.name: spec.shape[1] for layer, spec in zip(layers, specs, strict=True) if len(spec.shape) == 4}
 
 
 def _last_of_each_stride(stock: keras.Model, sides: Mapping[str, int]) -> dict[str, str]:
-    ends = {f"c{k}": [n for n, side in sides.items() if side * 2**k == PROBE_SIDE] for k in range(2, 6)}
-    missing = [2 ** int(key[1:]) for key, names in ends.items() if not names]
-    if missing:
-        raise UserError(
-            f"{stock.name} has no map of stride {missing[0]}", where="backbone.network", hint="choose another network"
-        )
-    return {key: names[-1] for key, names in ends.items()}
+    """{"c2": name of the last layer of stride 4, …}; slightly smaller maps serve where none is exact.
+
+    Inception and Xception do not pad all of their convolutions.
+    """
+    ends = {}
+    for k in range(2, 6):
+        exact = [name for name, side in sides.items() if side * 2**k == PROBE_SIDE]
+        near = [name for name, side in sides.items() if 0 < side * 2**k < PROBE_SIDE and _octave(side) == k]
+        if not exact + near:
+            raise _unfit(stock, f"has no map of stride {2**k}")
+        ends[f"c{k}"] = (exact or near)[-1]
+    return ends
+
+
+def _octave(side: int) -> int:
+    return round(math.log2(PROBE_SIDE / side))
+
+
+def _unfit(stock: keras.Model, what: str) -> UserError:
+    return UserError(f"{stock.name} {what}", where="backbone.network", hint="choose another network")
 
 
 def _first_input(stock: keras.Model) -> Any:
@@ -134,6 +161,42 @@ def _first_input(stock: keras.Model) -> Any:
         if isinstance(layer, PREPROCESSING) and layer.input is tensor:
             tensor = layer.output
     return tensor
+
+
+@keras.saving.register_keras_serializable("maskrcnn")
+class AlignToStride(keras.layers.Layer):
+    """Zeros around a map that valid convolutions made too small, so that cell i lies near pixel i · stride.
+
+    Call: (map [B, h, w, C], images [B, H, W, 3]) → [B, ceil(H/stride), ceil(W/stride), C], the map in the middle.
+    """
+
+    MARGIN = 4
+    """Cells that may be missing on a side, and more than any network of `keras.applications` lacks."""
+
+    def __init__(self, stride: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.stride = stride
+
+    def call(self, inputs: Sequence[Any]) -> Any:
+        x, images = inputs
+        margin, static = self.MARGIN, x.shape
+        padded = ops.pad(x, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
+        top, height = self._window(ops.shape(x)[1], ops.shape(images)[1])
+        left, width = self._window(ops.shape(x)[2], ops.shape(images)[2])
+        aligned = padded[:, top : top + height, left : left + width]
+        return ops.reshape(aligned, (-1, height, width, static[-1]))
+
+    def _window(self, have: Any, pixels: Any) -> tuple[Any, Any]:
+        """First cell of the padded map and number of cells."""
+        want = -(-pixels // self.stride)
+        return self.MARGIN - (want - have) // 2, want
+
+    def compute_output_shape(self, input_shape: Sequence[tuple[int | None, ...]]) -> tuple[int | None, ...]:
+        (batch, *_, channels), (_, *pixels, _) = input_shape
+        return (batch, *(None if p is None else -(-p // self.stride) for p in pixels), channels)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "stride": self.stride}
 
 
 def _check_norm(settings: BackboneSettings) -> None:
