@@ -1,0 +1,79 @@
+"""Strict filling of variables: every tensor is used, every variable is filled, or nothing is changed.
+
+Skipped mismatches are the classic way to a detector whose heads stay random (PAPER §6 row 44).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from maskrcnn.errors import Problem, ProblemsError
+from maskrcnn.weights.torchvision import Rule
+
+MAX_NAMES = 10
+"""Names that a message lists in full; the rest is counted."""
+
+
+def assign(rules: Sequence[Rule], state: Mapping[str, np.ndarray]) -> None:
+    """Fill the variables of all rules, in float32.
+
+    Raises:
+        ProblemsError: one line for each kind of fault, with the names: tensors that are missing, that no rule uses,
+            of the wrong shape, or with values that are not finite. The variables are then untouched.
+    """
+    filled, problems = [], _name_problems(rules, state)
+    wrong, broken = [], []
+    for rule in rules:
+        if rule.source not in state:
+            continue
+        values = convert(rule, state[rule.source])
+        if values is None:
+            wrong.append(f"{rule.source} {tuple(state[rule.source].shape)} for {tuple(rule.variable.shape)}")
+        elif not np.isfinite(values).all():
+            broken.append(rule.source)
+        else:
+            filled.append((rule.variable, values))
+    problems += _listed("of the wrong shape", wrong) + _listed("with values that are not finite", broken)
+    if problems:
+        raise ProblemsError(problems)
+    for variable, values in filled:
+        variable.assign(values)
+
+
+def check_covered(rules: Sequence[Rule], variables: Sequence[Any]) -> None:
+    """A name map that forgets a variable of the model is our own bug."""
+    known = {id(rule.variable) for rule in rules}
+    forgotten = [variable.path for variable in variables if id(variable) not in known]
+    if forgotten:
+        raise AssertionError(f"no rule fills {forgotten}")
+
+
+def convert(rule: Rule, values: np.ndarray) -> np.ndarray | None:
+    """The tensor in the variable's layout and float32; None where it does not fit."""
+    if values.dtype.kind not in "fiu":
+        return None
+    try:
+        converted = rule.layout(values)
+    except (ValueError, IndexError):  # the layout expects another number of axes or another size
+        return None
+    if tuple(converted.shape) != tuple(rule.variable.shape):
+        return None
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as such
+        return np.asarray(converted, dtype="float32")
+
+
+def _name_problems(rules: Sequence[Rule], state: Mapping[str, np.ndarray]) -> list[Problem]:
+    wanted = {rule.source for rule in rules}
+    missing = [rule.source for rule in rules if rule.source not in state]
+    return _listed("missing", missing) + _listed("that the architecture does not have", sorted(set(state) - wanted))
+
+
+def _listed(what: str, names: Collection[str]) -> list[Problem]:
+    if not names:
+        return []
+    shown = ", ".join(list(names)[:MAX_NAMES])
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return [Problem("weights", f"{len(names)} tensors {what}: {shown}{more}")]
