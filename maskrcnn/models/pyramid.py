@@ -96,7 +96,13 @@ def upsample_to(coarse: Any, fine: Any) -> Any:
     For odd sizes that is torchvision's rule floor(i · h / H) too.
     """
     height, width = ops.shape(coarse)[1], ops.shape(coarse)[2]
-    doubled = ops.image.resize(coarse, (2 * height, 2 * width), interpolation="nearest")
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        # keras.ops.image.resize asks for sizes that are known before the graph runs.
+        doubled = tf.image.resize(coarse, (2 * height, 2 * width), method="nearest")
+    else:
+        doubled = ops.image.resize(coarse, (2 * height, 2 * width), interpolation="nearest")
     return doubled[:, : ops.shape(fine)[1], : ops.shape(fine)[2]]
 
 
