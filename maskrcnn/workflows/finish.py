@@ -1,0 +1,105 @@
+"""The end of a run: the test part's figures, tables and pictures, written, logged and printed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from maskrcnn.config.schema import Config
+from maskrcnn.data.detections import Detections
+from maskrcnn.data.images import read_image
+from maskrcnn.data.records import Dataset
+from maskrcnn.evaluation.coco import Evaluation, evaluate
+from maskrcnn.evaluation.operating_point import OperatingPoint, operating_point, rank_worst
+from maskrcnn.prediction.predictor import Predictor
+from maskrcnn.tracking.pictures import write_image
+from maskrcnn.tracking.tracker import Tracker
+from maskrcnn.visualization.figures import per_category_figure, precision_recall_figure
+from maskrcnn.visualization.overlays import side_by_side
+from maskrcnn.visualization.sheets import contact_sheet
+from maskrcnn.visualization.tables import cell_text, text_table
+from maskrcnn.workflows.datasets import Data
+from maskrcnn.workflows.monitor import BEST
+from maskrcnn.workflows.predictions import predict_dataset
+
+WORST_IMAGES = 8
+WORST = Path("figures", "worst_images.png")
+SHOWN = ("box/AP", "box/AP50", "mask/AP", "mask/AP50", "keypoint/AP", "keypoint/AP50", "seconds/total")
+
+
+@dataclass
+class FinalFigures:
+    """What the test part gave.
+
+    Attributes:
+        metrics: flat names → numbers, None where undefined.
+        facts: further plain facts of the run.
+    """
+
+    metrics: dict[str, float | None]
+    evaluation: Evaluation
+    point: OperatingPoint
+    detections: Sequence[Detections]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def final_figures(predictor: Predictor, test: Dataset, kinds: Sequence[str]) -> FinalFigures:
+    """Detections on the test part and all figures of them."""
+    detections = predict_dataset(predictor, test, "testing")
+    evaluation = evaluate(test, detections, kinds)
+    return FinalFigures(dict(evaluation.metrics), evaluation, operating_point(test, detections), detections)
+
+
+def report_run(config: Config, data: Data, tracker: Tracker, figures: FinalFigures, folder: Path) -> None:
+    """Write metrics.json, log tables, figures, the worst images and the model; print what a reader wants to see."""
+    tracker.metrics(figures.metrics, int(figures.facts.get("steps", 0)))
+    tracker.text("metrics.json", json.dumps({**figures.metrics, **figures.facts}, indent=1) + "\n")
+    header, rows = figures.evaluation.table()
+    tracker.table("per_category", header, rows)
+    tracker.table("operating_point", *figures.point.table())
+    tracker.figure("precision_recall", precision_recall_figure(figures.evaluation.curves))
+    headline = str(figures.facts["headline"])
+    tracker.figure(
+        "per_category",
+        per_category_figure({str(row["category"]): row.get(headline) for row in figures.evaluation.per_category}),
+    )
+    _write_worst_images(config, data.test, figures, folder)
+    tracker.artifact(folder / WORST, "figures")
+    tracker.artifact(folder / BEST, "model")
+    _print_summary(data, figures, tracker)
+
+
+def _write_worst_images(config: Config, test: Dataset, figures: FinalFigures, folder: Path) -> None:
+    """The images that went worst, ground truth beside prediction, in one picture."""
+    names = list(test.category_names)
+    rows = []
+    for worst in rank_worst(test, figures.point, WORST_IMAGES):
+        record = test.images[worst.row]
+        image = read_image(record.path)
+        found = figures.detections[worst.row]
+        schema = test.schema if config.head.keypoints else None
+        score = config.evaluation.picture_score
+        rows.append([side_by_side(image, record.annotations, found, names, schema=schema, min_score=score)])
+    path = folder / WORST
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_image(path, contact_sheet(rows, cell=800))
+
+
+def _print_summary(data: Data, figures: FinalFigures, tracker: Tracker) -> None:
+    """The table of samples, AP per category, and where to look further."""
+    print(f"\n{data.samples.to_text()}")
+    print(text_table(*figures.evaluation.table()))
+    print("At score 0.5 and IoU 0.5:")
+    print(text_table(*figures.point.table()))
+    for remark in figures.evaluation.remarks:
+        print(remark)
+    shown = [name for name in SHOWN if name in figures.metrics]
+    print("test: " + "  ".join(f"{name} {cell_text(figures.metrics[name])}" for name in shown))
+    print(f"folder: {tracker.folder}")
+    page = tracker.url_hint
+    print(f"in MLflow: make ui, then {page}" if page else "in MLflow: make ui")
+    if tracker.note:
+        print(tracker.note)

@@ -1,0 +1,89 @@
+"""What a run is called and compared by: its name, its few parameters, its digest, its headline figure."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from maskrcnn.config.schema import Config
+from maskrcnn.data.records import Dataset
+
+NOT_THE_RESULT = {
+    "tracking": None,
+    "from_run": None,
+    "training": ("resume", "checkpoint_minutes"),
+    "evaluation": ("pictures", "picture_score"),
+    "reader": ("workers", "prefetch"),
+    "dataset": ("write_subset",),
+}
+"""Keys that do not change what is computed: a run may be resumed with others."""
+
+
+def headline(config: Config) -> str:
+    """The figure that chooses the best checkpoint and that a sweep optimises."""
+    if config.head.masks:
+        return "mask/AP"
+    return "keypoint/AP" if config.head.keypoints else "box/AP"
+
+
+def evaluation_kinds(config: Config) -> list[str]:
+    """What COCO's evaluation is asked for."""
+    return ["bbox", *(["segm"] if config.head.masks else []), *(["keypoints"] if config.head.keypoints else [])]
+
+
+def run_name(config: Config, overrides: Sequence[str]) -> str:
+    """What differs first: the overrides that change the result, else the task."""
+    changes = [o.lstrip("+~") for o in overrides if not o.startswith(("hydra", "tracking.", "training.resume"))]
+    return ", ".join(changes)[:200] if changes else str(config.task)
+
+
+def headline_params(config: Config) -> dict[str, Any]:
+    """The at most eight parameters that people sort by."""
+    schedule = config.schedule
+    return {
+        "task": config.task,
+        "head": config.head.name,
+        "backbone": config.backbone.network or config.backbone.name,
+        "dataset": config.dataset.name if config.experiment is None else config.experiment,
+        "optimizer": config.optimizer.name,
+        "schedule": f"{schedule.steps} steps" if schedule.steps is not None else f"{schedule.epochs:g} epochs",
+        "batch_size": config.training.batch_size,
+        "seed": config.seed,
+    }
+
+
+def config_digest(config: Config) -> str:
+    """SHA-256 of all that decides the result of a run."""
+    values = dataclasses.asdict(config)
+    for group, keys in NOT_THE_RESULT.items():
+        if keys is None:
+            values.pop(group)
+        else:
+            for key in keys:
+                values[group].pop(key)
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def is_deterministic(config: Config) -> bool:
+    """As configured; by default on a CPU, where it costs nothing."""
+    if config.training.deterministic is not None:
+        return config.training.deterministic
+    return not _has_accelerator()
+
+
+def _has_accelerator() -> bool:
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return bool(tf.config.list_physical_devices("GPU"))
+    return False
+
+
+def capped(dataset: Dataset, count: int | None) -> Dataset:
+    """The first `count` images of a data set, all for None."""
+    return dataset if count is None else dataclasses.replace(dataset, images=dataset.images[:count])

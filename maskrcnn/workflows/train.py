@@ -1,0 +1,64 @@
+"""`run`: check the data, print the table of samples, train, evaluate, log, report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+
+from maskrcnn.config.schema import Config
+from maskrcnn.config.stored import FILE_NAME, to_yaml
+from maskrcnn.tracking.tracker import Tracker
+from maskrcnn.training.loop import make_deterministic
+from maskrcnn.visualization.figures import samples_figure
+from maskrcnn.workflows import naming
+from maskrcnn.workflows.datasets import Data, load_data, write_subset
+from maskrcnn.workflows.finish import report_run
+from maskrcnn.workflows.resume import find_unfinished
+from maskrcnn.workflows.session import Clock, Session
+
+
+def train(config: Config, output_dir: Path, overrides: Sequence[str]) -> float:
+    """Train and test the configured detector; the headline figure on the test part (0.0 where it is undefined).
+
+    Raises:
+        UserError: for mistakes in data or configuration, and for a loss that is not finite.
+    """
+    clock = Clock()
+    unfinished = find_unfinished(config, output_dir) if config.training.resume == "auto" else None
+    folder = unfinished or output_dir
+    keras.config.set_dtype_policy(config.training.precision)
+    make_deterministic(config.seed, naming.is_deterministic(config))
+    with clock.measure("data"):
+        data = load_data(config)
+    print(data.samples.to_text(), flush=True)
+    with Tracker.start(
+        run_folder=folder,
+        uri=config.tracking.uri,
+        experiment=config.tracking.experiment,
+        name=config.tracking.run_name or naming.run_name(config, overrides),
+        params=naming.headline_params(config),
+        tags={"config_digest": naming.config_digest(config), "overrides": " ".join(overrides)},
+        enabled=config.tracking.enabled,
+    ) as tracker:
+        _log_inputs(config, data, tracker)
+        with clock.measure("build"):
+            session = Session.build(config, data, folder, tracker, clock)
+        if unfinished is not None:
+            session.restore()
+        session.run()
+        figures = session.finish()
+        report_run(config, data, tracker, figures, folder)
+    return figures.metrics.get(naming.headline(config)) or 0.0
+
+
+def _log_inputs(config: Config, data: Data, tracker: Tracker) -> None:
+    tracker.text(FILE_NAME, to_yaml(config))
+    samples = data.samples
+    tracker.table("samples", samples.header, samples.rows)
+    tracker.text("samples.md", samples.to_markdown())
+    tracker.figure("samples", samples_figure(samples.header, samples.rows, "Samples"))
+    if config.dataset.write_subset:
+        write_subset(data, Path(config.dataset.write_subset))
