@@ -82,7 +82,10 @@ class Dataset:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 (hex) over categories, schema, images and objects; independent of where the images lie."""
+        """SHA-256 (hex) over categories, schema, images and objects.
+
+        Independent of where the images lie and of the annotations' ids, which a written subset counts anew.
+        """
         state = hashlib.sha256()
         for part in _content(self):
             state.update(part)
@@ -100,7 +103,9 @@ def _content(dataset: Dataset) -> Iterator[bytes]:
 
 
 def _annotation_content(annotation: Annotation) -> Iterator[bytes]:
-    head = [annotation.id, annotation.label, list(annotation.box), annotation.area, annotation.is_crowd]
+    # a box that went through width and height and back carries rounding noise
+    box = [round(float(side), 6) for side in annotation.box]
+    head = [annotation.label, box, float(annotation.area), bool(annotation.is_crowd)]
     segmentation = annotation.segmentation
     if isinstance(segmentation, dict):
         counts = segmentation["counts"]

@@ -173,7 +173,7 @@ def _size(rle: Rle) -> tuple[int, int]:
     size = rle.get("size")
     if not isinstance(size, list | tuple | np.ndarray) or len(size) != 2:
         raise RleError(f"RLE with size {_short(size)}, expected [height, width]")
-    height, width = (_whole(side) for side in size)
+    height, width = _whole(size[0]), _whole(size[1])
     if height is None or width is None or height < 1 or width < 1:
         raise RleError(f"RLE with size {_short(size)}, expected two positive whole numbers")
     if height * width > MAX_PIXELS:

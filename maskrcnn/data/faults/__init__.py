@@ -1,0 +1,1 @@
+"""The checks of the data doctor, one module a subject; `maskrcnn.data.doctor` runs them in order."""

@@ -1,0 +1,182 @@
+"""Checks of the list of categories: ids, names, joints and bones."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from maskrcnn.data.faults.report import Findings
+from maskrcnn.data.faults.values import RepeatedKeys, UnfitError, name_file, show, whole
+from maskrcnn.data.records import Category
+
+
+@dataclass
+class CheckedCategories:
+    """The categories that a head learns, and the ids of those that the file declares beside them."""
+
+    kept: list[Category] = field(default_factory=list)
+    excluded: set[int] = field(default_factory=set)
+    """Legal categories that the head does not learn: without keypoints, under a keypoint head."""
+    faulty: set[int] = field(default_factory=set)
+
+    @property
+    def labels(self) -> dict[int, int]:
+        """Category id → label 1…C."""
+        return {category.id: label for label, category in enumerate(self.kept, start=1)}
+
+
+def check_categories(
+    entries: list[Any], *, keypoints: bool, keypoints_only: bool, findings: Findings
+) -> CheckedCategories:
+    """The categories in the order of their ids.
+
+    Args:
+        entries: the file's list.
+        keypoints: the head predicts keypoints: joints and bones are checked strictly.
+        keypoints_only: categories without joints are left out.
+        findings: gets what is wrong.
+    """
+    checked = CheckedCategories()
+    seen: dict[int, str] = {}
+    names: dict[str, int] = {}
+    for index, entry in enumerate(entries):
+        category = _read_category(entry, index, seen, keypoints, checked, findings)
+        if category is None:
+            continue
+        if category.name in names:
+            findings.fault(
+                "duplicate category name",
+                f"category {category.id}",
+                f"is named {show(category.name)} like category {names[category.name]}",
+                "rename or join them",
+            )
+            checked.faulty.add(category.id)
+        elif keypoints_only and not category.keypoints:
+            checked.excluded.add(category.id)
+        else:
+            names[category.name] = category.id
+            checked.kept.append(category)
+    checked.kept.sort(key=lambda category: category.id)
+    if keypoints:
+        _keep_one_schema(checked, keypoints_only, findings)
+    return checked
+
+
+def _read_category(
+    entry: Any, index: int, seen: dict[int, str], keypoints: bool, checked: CheckedCategories, findings: Findings
+) -> Category | None:
+    where = f"categories[{index}]"
+    if not isinstance(entry, dict):
+        findings.fault("broken category", where, f"is {show(entry)}, expected an object")
+        return None
+    category_id = whole(entry.get("id"))
+    if category_id is None:
+        what = f"has id {show(entry['id'])}, expected a whole number" if "id" in entry else "has no id"
+        findings.fault("broken category id", where, what)
+        return None
+    where = f"category {category_id}"
+    name = entry.get("name")
+    if category_id in seen:
+        findings.fault("duplicate category id", where, f"stands twice: {seen[category_id]} and {show(name)}")
+        return None
+    seen[category_id] = show(name)
+    if isinstance(entry, RepeatedKeys):
+        findings.fault("repeated key", where, f"has {', '.join(map(show, entry.repeated))} twice")
+    elif not isinstance(name, str) or not name.strip():
+        what = f"has name {show(name)}, expected a text" if "name" in entry else "has no name"
+        findings.fault("broken category name", where, what)
+    else:
+        try:
+            return _with_joints(entry, category_id, name, keypoints, findings)
+        except UnfitError as error:
+            findings.fault("broken keypoint names", f"{where} ({name_file(name)})", str(error))
+    checked.faulty.add(category_id)
+    return None
+
+
+def _with_joints(
+    entry: dict[str, Any], category_id: int, name: str, keypoints: bool, findings: Findings
+) -> Category | None:
+    """The category; without joints if they are broken and no head needs them. Raises UnfitError if one does."""
+    where = f"category {category_id} ({name_file(name)})"
+    supercategory = entry.get("supercategory")
+    plain = Category(category_id, name, supercategory if isinstance(supercategory, str) else "")
+    try:
+        joints = _read_joints(entry.get("keypoints"))
+    except UnfitError as error:
+        if keypoints:
+            raise
+        findings.warn("broken keypoint names", where, str(error))
+        return plain
+    if not joints:
+        return plain
+    if len(set(joints)) < len(joints):
+        twice = next(joint for joint, count in Counter(joints).items() if count > 1)
+        findings.warn("joint named twice", where, f"has two joints named {show(twice)}")
+    bones = _read_bones(entry.get("skeleton"), len(joints), where, keypoints, findings)
+    return Category(plain.id, plain.name, plain.supercategory, joints, bones)
+
+
+def _read_joints(value: Any) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        raise UnfitError(f"has keypoints {show(value)}, expected a list of names")
+    for joint in value:
+        if not isinstance(joint, str) or not joint.strip():
+            raise UnfitError(f"has a joint named {show(joint)}, expected a text")
+    return tuple(value)
+
+
+def _read_bones(
+    value: Any, num_joints: int, where: str, keypoints: bool, findings: Findings
+) -> tuple[tuple[int, int], ...]:
+    """Bones counted from 0. COCO counts joints from 1; a list that says 0 counts from 0 itself."""
+    note = findings.fault if keypoints else findings.warn
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        note("broken skeleton", where, f"has skeleton {show(value)}, expected a list of pairs of joints")
+        return ()
+    pairs = [_read_pair(bone) for bone in value]
+    first = 0 if any(pair is not None and 0 in pair for pair in pairs) else 1
+    if first == 0:
+        findings.warn("skeleton from 0", where, "has a skeleton that counts joints from 0, COCO counts from 1")
+    bones = []
+    for bone, pair in zip(value, pairs):
+        if pair is None:
+            shown = show(bone[:2]) if not isinstance(bone, list) else f"[{', '.join(map(show, bone[:4]))}]"
+            note("broken skeleton", where, f"has a bone {shown}, expected a pair of joints")
+        elif not all(first <= end < first + num_joints for end in pair):
+            what = f"has a bone {list(pair)}, joints are {first}…{first + num_joints - 1}"
+            note("broken skeleton", where, what)
+        else:
+            bones.append((pair[0] - first, pair[1] - first))
+    return tuple(bones)
+
+
+def _read_pair(bone: Any) -> tuple[int, int] | None:
+    if not isinstance(bone, list) or len(bone) != 2:
+        return None
+    start, end = whole(bone[0]), whole(bone[1])
+    return None if start is None or end is None else (start, end)
+
+
+def _keep_one_schema(checked: CheckedCategories, keypoints_only: bool, findings: Findings) -> None:
+    """One keypoint head has one list of joints: categories with other joints than most cannot be learned with them."""
+    lists = Counter(category.keypoints for category in checked.kept if category.keypoints)
+    if len(lists) < 2:
+        return
+    usual = lists.most_common(1)[0][0]
+    example = next(category for category in checked.kept if category.keypoints == usual)
+    for category in [c for c in checked.kept if c.keypoints and c.keypoints != usual]:
+        findings.fault(
+            "joints of another kind",
+            f"category {category.id} ({name_file(category.name)})",
+            f"has {len(category.keypoints)} joints, category {example.id} ({name_file(example.name)}) has "
+            f"{len(usual)}{' with other names' if len(usual) == len(category.keypoints) else ''}",
+            "one keypoint head learns one list of joints: split the file by category",
+        )
+        checked.kept.remove(category)
+        checked.faulty.add(category.id)

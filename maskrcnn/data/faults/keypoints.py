@@ -1,0 +1,51 @@
+"""Checks of one annotation's keypoints: x, y, visibility of each joint of its category."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from maskrcnn.data.faults.values import UnfitError, numbers, show, whole
+
+NEAR_SHARE = 0.02
+NEAR_PIXELS = 2.0
+"""Labelled joints may pass the image's border by this much without a word; COCO's own do, by rounding."""
+
+
+def read_keypoints(value: Any, num_joints: int) -> np.ndarray:
+    """Joints float64 [K, 3]. Raises UnfitError for another length, for what is not a finite number, and for a
+    visibility other than 0, 1, 2."""
+    flat = numbers(value, "keypoints list")
+    if len(flat) != 3 * num_joints:
+        raise UnfitError(f"has {len(flat)} keypoint numbers, expected 3 x {num_joints} = {3 * num_joints}")
+    joints = flat.reshape(-1, 3)
+    visibility = joints[:, 2]
+    odd = (visibility != 0) & (visibility != 1) & (visibility != 2)
+    if odd.any():
+        raise UnfitError(f"has a keypoint of visibility {show(float(visibility[odd][0]))}, expected 0, 1 or 2")
+    return joints
+
+
+def distance_outside(joints: np.ndarray, size: tuple[int, int]) -> float:
+    """How far (pixels) the farthest labelled joint [K, 3] lies outside the image of `size` (height, width); ≤ 0: none.
+
+    Pixel indices: 0 to side - 1.
+    """
+    labelled = joints[joints[:, 2] > 0]
+    if not len(labelled):
+        return 0.0
+    height, width = size
+    over = np.maximum(-labelled[:, :2], labelled[:, :2] - [width, height])
+    return float(over.max())
+
+
+def keypoint_count_fault(entry: dict[str, Any], joints: np.ndarray) -> str | None:
+    """What `num_keypoints` says wrongly about the joints [K, 3]; "" if it is right, None if it is missing."""
+    if "num_keypoints" not in entry:
+        return None
+    labelled = int((joints[:, 2] > 0).sum())
+    stated = whole(entry["num_keypoints"])
+    if stated == labelled:
+        return ""
+    return f"says num_keypoints {show(entry['num_keypoints'])}, {labelled} are labelled"
