@@ -18,6 +18,7 @@ from hydra.core.override_parser.types import OverrideType
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from maskrcnn.config.arguments import quote
 from maskrcnn.config.groups import GROUPS, options
 from maskrcnn.config.keys import PATHS, is_text, leaf_types, nearest_key, sections
 from maskrcnn.config.overrides import Override
@@ -108,13 +109,6 @@ def _read(argument: str) -> HydraOverride | None:
         return _parser().parse_override(argument)
     except (HydraException, OmegaConfBaseException, RecursionError):
         return None
-
-
-def quote(value: str) -> str:
-    """The value in double quotes, as Hydra's grammar reads them back: backslashes count only before a quote."""
-    escaped = re.sub(r'(\\*)"', r'\1\1\\"', value)
-    trailing = len(escaped) - len(escaped.rstrip("\\"))
-    return f'"{escaped}{escaped[len(escaped) - trailing :]}"' if trailing else f'"{escaped}"'
 
 
 def _quoted(left: str, key: str, value: str) -> Argument:

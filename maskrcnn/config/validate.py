@@ -33,6 +33,8 @@ from maskrcnn.structures import COCO_PERSON
 TRACKING_SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks", "databricks-uc")
 TASK_HEADS = {"detection": ("box",), "keypoint": ("keypoint", "mask_keypoint"), "multitask": ("mask_keypoint",)}
 """Heads that fit a task that was chosen by name; the default task leaves the head free."""
+GROUP_CHANNELS = 8
+"""The smallest number of groups of `maskrcnn.models.normalization`."""
 HEAD_PARTS = {"box": (False, False), "mask": (True, False), "keypoint": (False, True), "mask_keypoint": (True, True)}
 
 
@@ -54,7 +56,7 @@ def validate_evaluation(config: Config) -> list[Problem]:
 
 
 def validate_tracking_uri(uri: str, where: str) -> list[Problem]:
-    """What is wrong with the address of a tracking store; `where` names who gave it."""
+    """What is wrong with the address of a tracking store; `where` names the key or variable that gave it."""
     return list(_check_uri(uri, where))
 
 
@@ -186,10 +188,17 @@ def _check_backbone(config: Config) -> Iterator[Problem]:
             "stages with random weights would never train",
             f"{advice}, or backbone.frozen_stages=0",
         )
-    if weights.backbone is not None and backbone.norm == "group" and backbone.name != "applications":
+    stock = backbone.name in ("mobilenetv2", "applications")
+    if stock and backbone.norm == "group":
         yield Problem(
-            f"weights.backbone={weights.backbone}",
-            "pretrained weights come with batch normalisation, not backbone.norm=group",
+            "backbone.norm=group",
+            f"backbone.name={backbone.name} has batch normalisation of its own",
+            "choose backbone.norm=batch, or backbone.norm=frozen with weights",
+        )
+    if weights.backbone == IMAGENET and backbone.norm == "group" and not stock:
+        yield Problem(
+            "weights.backbone=imagenet",
+            "ImageNet weights come with batch normalisation, not backbone.norm=group",
             "choose backbone.norm=frozen or backbone.norm=batch",
         )
     if weights.backbone == IMAGENET and backbone.name in BACKBONES and backbone.name not in IMAGENET_BACKBONES:
@@ -217,6 +226,21 @@ def _check_pyramid(config: Config) -> Iterator[Problem]:
         )
     if not 2 <= config.roi.canonical_level <= levels + 1:
         yield Problem(f"roi.canonical_level={config.roi.canonical_level}", f"the pyramid has levels 2 to {levels + 1}")
+
+
+def _check_group_norms(config: Config) -> Iterator[Problem]:
+    for name, channels in (
+        ("pyramid", config.pyramid.channels),
+        ("box_head", config.box_head.convolution_channels),
+        ("mask_head", config.mask_head.channels),
+    ):
+        if getattr(config, name).norm == "group" and channels % GROUP_CHANNELS:
+            key = "convolution_channels" if name == "box_head" else "channels"
+            yield Problem(
+                f"{name}.{key}={channels}",
+                f"is no multiple of {GROUP_CHANNELS}, which {name}.norm=group needs",
+                f"give a multiple of {GROUP_CHANNELS}, or {name}.norm=batch",
+            )
 
 
 def _check_image(config: Config) -> Iterator[Problem]:
@@ -327,10 +351,11 @@ def _check_optimizer(config: Config) -> Iterator[Problem]:
 
 def _check_tracking(config: Config) -> Iterator[Problem]:
     if config.tracking.uri is not None and config.tracking.uri.strip():
-        yield from _check_uri(config.tracking.uri, f"tracking.uri={config.tracking.uri}")
+        yield from _check_uri(config.tracking.uri, "tracking.uri")
 
 
-def _check_uri(uri: str, where: str) -> Iterator[Problem]:
+def _check_uri(uri: str, name: str) -> Iterator[Problem]:
+    where = f"{name}={re.sub(r'(?<=//)[^/@ ]*@', '', uri)}"  # without user name and password
     try:
         parts = urlsplit(uri)
         port = parts.port
@@ -368,6 +393,7 @@ _MODEL_RULES: tuple[Rule, ...] = (
     _check_num_keypoints,
     _check_backbone,
     _check_pyramid,
+    _check_group_norms,
     _check_image,
     _check_augmentation,
     _check_proposals,

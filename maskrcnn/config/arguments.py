@@ -1,0 +1,115 @@
+"""What a command's arguments are before Hydra reads them: flags, `key=value` of the command itself, quoted values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from maskrcnn.config.names import known, nearest
+from maskrcnn.errors import UsageError
+
+
+def quote(value: str) -> str:
+    """The value in double quotes, as Hydra's grammar reads them back: backslashes count only before a quote."""
+    escaped = re.sub(r'(\\*)"', r'\1\1\\"', value)
+    trailing = len(escaped) - len(escaped.rstrip("\\"))
+    return f'"{escaped}{escaped[len(escaped) - trailing :]}"' if trailing else f'"{escaped}"'
+
+
+def split_pairs(arguments: Sequence[str], keys: Iterable[str]) -> tuple[dict[str, str], list[str]]:
+    """Takes the arguments `key=value` of the given keys off, at the first `=`, whatever the value holds.
+
+    Paths may hold letters, commas and brackets that Hydra's grammar refuses, so a command takes its own paths first.
+
+    Returns:
+        The values by key, and all other arguments in their order.
+
+    Raises:
+        UsageError: a key is given twice or without a value.
+    """
+    pairs: dict[str, str] = {}
+    rest = []
+    own = set(keys)
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not equals or key not in own:
+            rest.append(argument)
+            continue
+        if key in pairs:
+            raise UsageError(f"{key} is given twice, also as {pairs[key]!r}", argument, "keep one")
+        if not value:
+            raise UsageError("no value after the =", argument, f"write {key}=VALUE")
+        pairs[key] = value
+    return pairs, rest
+
+
+def refuse_rest(rest: Sequence[str], keys: Iterable[str]) -> None:
+    """For commands that have keys of their own alone: any other argument is a mistake.
+
+    Raises:
+        UsageError: names the first such argument and the nearest key.
+    """
+    names = list(keys)
+    for argument in rest:
+        key, equals, _ = argument.partition("=")
+        near = nearest(key.lstrip("-+~"), names)
+        hint = (f"did you mean {near}=…? " if near else "") + f"keys: {known(names)}"
+        raise UsageError(f"there is no key {key!r}" if equals else "is not KEY=VALUE", argument or "''", hint)
+
+
+def take_flags(arguments: Sequence[str], flags: Mapping[str, str]) -> tuple[set[str], list[str]]:
+    """Takes flags without values off: `flags` maps every spelling to the flag's name.
+
+    Raises:
+        UsageError: an argument that begins with `-` and is none of them.
+    """
+    found = set()
+    rest = []
+    for argument in arguments:
+        if argument in flags:
+            found.add(flags[argument])
+        elif argument.startswith("-"):
+            raise unknown_flag(argument, flags)
+        else:
+            rest.append(argument)
+    return found, rest
+
+
+def unknown_flag(argument: str, flags: Iterable[str]) -> UsageError:
+    """The error for an option that does not exist; people who know argparse write `--key value`."""
+    name = argument.partition("=")[0]
+    near = nearest(name, flags)
+    hint = f"did you mean {near}?" if near else "settings are written key=value, without dashes"
+    if "=" in argument and not near:
+        hint = f"write {argument.lstrip('-')}"
+    return UsageError("there is no such option", argument, hint)
+
+
+def read_number(pairs: Mapping[str, str], key: str, default: float, *, low: float, high: float) -> float:
+    """The number of `key`, or the default.
+
+    Raises:
+        UsageError: not a number within `low` and `high`.
+    """
+    text = pairs.get(key)
+    if text is None:
+        return default
+    try:
+        number = float(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is not a number", f"{key}={text}", f"from {low:g} to {high:g}") from None
+    if not low <= number <= high:
+        raise UsageError(f"is not from {low:g} to {high:g}", f"{key}={text}")
+    return number
+
+
+def read_truth(pairs: Mapping[str, str], key: str) -> bool:
+    """Whether `key` is true; absent means false.
+
+    Raises:
+        UsageError: neither true nor false.
+    """
+    text = pairs.get(key, "false")
+    if text.lower() not in ("true", "false"):
+        raise UsageError(f"{text!r} is not true or false", f"{key}={text}", f"write {key}=true")
+    return text.lower() == "true"
