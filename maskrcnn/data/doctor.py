@@ -20,6 +20,7 @@ from maskrcnn.data.faults.document import read_document
 from maskrcnn.data.faults.images import CheckedImage, check_images, open_folder
 from maskrcnn.data.faults.report import FaultReport, Findings
 from maskrcnn.data.records import Annotation, Category, ImageRecord
+from maskrcnn.progress import ProgressLine
 
 HEADS: Mapping[str, tuple[bool, bool]] = MappingProxyType(
     {"box": (False, False), "mask": (True, False), "keypoint": (False, True), "mask_keypoint": (True, True)}
@@ -89,7 +90,9 @@ def inspect(annotations: Path, images: Path, *, head: str, decode_images: bool) 
 def _check_all_pixels(images: Mapping[int, CheckedImage], findings: Findings) -> None:
     candidates = [image for image in images.values() if image.good and image.path and image.size]
     sizes = [image.size[0] * image.size[1] for image in candidates if image.size]
-    for image, answer in zip(candidates, decode_all([image.path for image in candidates], sizes)):
+    with ProgressLine(len(candidates), "decoding images") as line:
+        answers = decode_all([image.path for image in candidates], sizes, done=line.update)
+    for image, answer in zip(candidates, answers):
         if answer:
             image.good = False
             findings.fault("broken image", image.where, answer)

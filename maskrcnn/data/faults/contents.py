@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 
 from maskrcnn.data.faults.categories import CheckedCategories
 from maskrcnn.data.faults.images import CheckedImage
 from maskrcnn.data.faults.report import Findings
 from maskrcnn.data.faults.values import name_file
-from maskrcnn.data.records import Annotation, Category
+from maskrcnn.data.records import Annotation
 
 NAMED = 12
 """Names that a line lists before it goes on with a number."""
@@ -90,31 +91,23 @@ def _fits_as_corners(box: tuple[float, float, float, float], size: tuple[int, in
 
 
 def warn_of_unused_files(folder: str, images: Iterable[CheckedImage], findings: Findings) -> None:
-    """One line about the pictures in the folder that no image of the list names."""
+    """One line about pictures that no image of the list names, in the folders where the named ones lie."""
     used = {os.path.normpath(image.path) for image in images if image.path}
-    unused = sorted(path for path in _pictures(folder) if os.path.normpath(path) not in used)
+    parents = {os.path.dirname(path) for path in used}
+    unused = sorted(path for path in islice(_pictures(sorted(parents)), _MOST_FILES) if path not in used)
     if unused:
         names = [name_file(os.path.relpath(path, folder)) for path in unused]
         findings.warn("unused image files", folder, f"{len(unused)} not in the annotation file: {_some(names)}")
 
 
-def _pictures(folder: str) -> Iterator[str]:
-    number = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            number += 1
-            if number > _MOST_FILES:
-                return
-            if name.lower().endswith(_PICTURE_ENDINGS):
-                yield os.path.join(parent, name)
+def _pictures(folders: Iterable[str]) -> Iterator[str]:
+    for folder in folders:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.lower().endswith(_PICTURE_ENDINGS):
+                    yield os.path.join(folder, entry.name)
 
 
 def _some(names: Sequence[str]) -> str:
     rest = len(names) - NAMED
     return ", ".join(names[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
-
-
-def count_categories(categories: Sequence[Category], everything: Iterable[Annotation]) -> dict[str, int]:
-    """Objects (crowds included) of each category, by name."""
-    labels = Counter(annotation.label for annotation in everything)
-    return {category.name: labels[label] for label, category in enumerate(categories, start=1)}

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,16 +32,19 @@ _GUESSED = re.compile(rb"premature end|corrupt|bad huffman|crc error|invalid|tru
 _HARMLESS = re.compile(rb"extraneous bytes|iCCP|sRGB|cHRM|gAMA|tEXt|zTXt|iTXt|eXIf|known incorrect", re.IGNORECASE)
 
 
-def decode_all(paths: Sequence[str], pixels: Sequence[int]) -> list[str]:
+def decode_all(paths: Sequence[str], pixels: Sequence[int], done: Callable[[], None]) -> list[str]:
     """For each path, "" if all its pixels can be decoded, else why not.
 
     Args:
         paths: picture files.
         pixels: their numbers of pixels, to share the work and to bound memory.
+        done: called after each picture, from several threads.
     """
     answers = [""] * len(paths)
     shares = _share(pixels, processes=min(_cores(), 1 + len(paths) // 8))
-    threads = [threading.Thread(target=_work_through, args=(share, paths, answers), daemon=True) for share in shares]
+    threads = [
+        threading.Thread(target=_work_through, args=(share, paths, answers, done), daemon=True) for share in shares
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -65,7 +68,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _work_through(share: list[int], paths: Sequence[str], answers: list[str]) -> None:
+def _work_through(share: list[int], paths: Sequence[str], answers: list[str], done: Callable[[], None]) -> None:
     """Gives one child after another the rows that are left; a child ends early only with a picture that ends it."""
     waiting = list(share)
     while waiting:
@@ -74,6 +77,7 @@ def _work_through(share: list[int], paths: Sequence[str], answers: list[str]) ->
                 row = waiting.pop(0)
                 answer = child.ask(paths[row])
                 answers[row] = answer if answer is not None else "ends or blocks the decoder"
+                done()
                 if answer is None:
                     break
 
