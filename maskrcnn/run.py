@@ -153,7 +153,7 @@ def _train(overrides: Sequence[str]) -> int:
     def job(_: Any) -> float:
         # Hydra prints the traceback of whatever a job raises: it is kept and raised again outside.
         try:
-            return _call_train(config, list(overrides))
+            return _call_train(config, [text for text in overrides if not text.startswith("hydra")])
         except Exception as error:
             outcome.append(error)
             return float("nan")

@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from maskrcnn.config.groups import GROUPS
+from maskrcnn.config.keys import leaf_types, nearest_key
 from maskrcnn.config.names import known, nearest
 from maskrcnn.errors import UsageError
+
+HELP_FLAGS = {"-h": "help", "--help": "help"}
 
 
 def quote(value: str) -> str:
@@ -57,8 +61,10 @@ def refuse_rest(rest: Sequence[str], keys: Iterable[str]) -> None:
         raise UsageError(f"there is no key {key!r}" if equals else "is not KEY=VALUE", argument or "''", hint)
 
 
-def take_flags(arguments: Sequence[str], flags: Mapping[str, str]) -> tuple[set[str], list[str]]:
-    """Takes flags without values off: `flags` maps every spelling to the flag's name.
+def take_flags(
+    arguments: Sequence[str], flags: Mapping[str, str], keys: Sequence[str] = ()
+) -> tuple[set[str], list[str]]:
+    """Takes flags without values off: `flags` maps every spelling to the flag's name; `keys` are the command's own.
 
     Raises:
         UsageError: an argument that begins with `-` and is none of them.
@@ -69,19 +75,24 @@ def take_flags(arguments: Sequence[str], flags: Mapping[str, str]) -> tuple[set[
         if argument in flags:
             found.add(flags[argument])
         elif argument.startswith("-"):
-            raise unknown_flag(argument, flags)
+            raise unknown_flag(argument, flags, keys)
         else:
             rest.append(argument)
     return found, rest
 
 
-def unknown_flag(argument: str, flags: Iterable[str]) -> UsageError:
-    """The error for an option that does not exist; people who know argparse write `--key value`."""
-    name = argument.partition("=")[0]
+def unknown_flag(argument: str, flags: Iterable[str], keys: Sequence[str] = ()) -> UsageError:
+    """The error for an option that does not exist; people who know other programs write `--key value`."""
+    name, equals, value = argument.partition("=")
     near = nearest(name, flags)
-    hint = f"did you mean {near}?" if near else "settings are written key=value, without dashes"
-    if "=" in argument and not near:
-        hint = f"write {argument.lstrip('-')}"
+    key = name.lstrip("-").replace("-", "_")
+    meant = nearest(key, keys) if keys else key if key in GROUPS or key in leaf_types() else nearest_key(key)
+    if near:
+        hint = f"did you mean {near}?"
+    elif meant:
+        hint = f"settings have no dashes: write {meant}={value if equals else 'VALUE'}"
+    else:
+        hint = "settings are written key=value, without dashes"
     return UsageError("there is no such option", argument, hint)
 
 
