@@ -19,6 +19,7 @@ from pycocotools.cocoeval import COCOeval
 
 from maskrcnn.data import rle
 from maskrcnn.data.detections import Detections
+from maskrcnn.data.keypoint_schemas import DEFAULT_SIGMA
 from maskrcnn.data.records import Annotation, Dataset, ImageRecord
 from maskrcnn.errors import UserError
 from maskrcnn.evaluation.results import PREFIXES, check_detections, to_coco_results, xyxy_to_xywh
@@ -26,9 +27,6 @@ from maskrcnn.evaluation.results import PREFIXES, check_detections, to_coco_resu
 OBJECT_FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 KEYPOINT_FIGURES = ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl")
 """In the order of `COCOeval.summarize`, which asks for 100 and for 20 detections an image (FACTS §5.12)."""
-
-DEFAULT_SIGMA = 0.05
-"""OKS tolerance of joints whose schema gives none: between COCO's eyes (0.025) and hips (0.107)."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -80,7 +80,7 @@ def precision_recall_figure(curves: Mapping[str, PrecisionCurves]) -> Figure:
     kinds = {kind: curve for kind, curve in curves.items() if len(curve.categories)}
     if not kinds:
         return _notice("no category has ground truth: no precision–recall curve")
-    figure = new_figure(10.5, 4.4 * len(kinds))
+    figure = new_figure(10.5, 4.9 * len(kinds))
     for row, (kind, curve) in enumerate(kinds.items()):
         measure = "OKS" if kind == "keypoint" else "IoU"
         left, right = (figure.add_subplot(len(kinds), 2, 2 * row + column) for column in (1, 2))
@@ -103,7 +103,7 @@ def _mean_curves(axes: Axes, curve: PrecisionCurves, measure: str) -> None:
     for (name, precision), colour, style in zip(settings, LINE_COLOURS, LINE_STYLES):
         mean = precision.mean(axis=0)
         axes.plot(curve.recall, mean, style, color=colour, linewidth=2.2, label=f"{name}   AP {mean.mean():.3f}")
-    axes.legend(loc="best", fontsize=9, framealpha=0.85)
+    _legend_below(axes)
 
 
 def _category_curves(axes: Axes, curve: PrecisionCurves) -> None:
@@ -116,7 +116,12 @@ def _category_curves(axes: Axes, curve: PrecisionCurves) -> None:
         for precision in curve.at_50:
             axes.plot(curve.recall, precision, color="#9a9a9a", linewidth=0.8, alpha=0.6)
         axes.plot(curve.recall, curve.at_50.mean(axis=0), color=LINE_COLOURS[0], linewidth=2.6, label="mean")
-    axes.legend(loc="best", fontsize=8, framealpha=0.85)
+    _legend_below(axes)
+
+
+def _legend_below(axes: Axes) -> None:
+    """A legend under the axes: curves of precision may run anywhere inside."""
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3, fontsize=8.5, frameon=False)
 
 
 def _notice(text: str) -> Figure:

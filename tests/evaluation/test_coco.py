@@ -14,13 +14,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from maskrcnn.data import rle
+from maskrcnn.data.coco import load_coco
 from maskrcnn.data.detections import Detections
 from maskrcnn.data.records import Annotation, Category, Dataset, ImageRecord
 from maskrcnn.errors import UserError
 from maskrcnn.evaluation.coco import KEYPOINT_FIGURES, OBJECT_FIGURES, evaluate
-from maskrcnn.evaluation.results import from_coco_results
+from maskrcnn.evaluation.results import from_coco_results, to_coco_results
 from maskrcnn.structures import COCO_PERSON, KeypointSchema
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "coco_eval.json"
@@ -285,3 +288,39 @@ def test_table_has_one_row_for_each_category() -> None:
     assert len(rows) == dataset.num_classes
     objects = [a for image in dataset.images for a in image.annotations]
     assert sum(row[2] + row[3] for row in rows) == len(objects)
+
+
+SHARED = Path(__file__).resolve().parents[2] / "../shared/data/coco"
+
+
+@pytest.mark.parametrize(
+    ("file", "head", "kind"), [("person_val.json", "keypoint", "keypoints"), ("instances_val.json", "mask", "segm")]
+)
+def test_figures_on_photos_are_those_of_pycocotools_on_the_file(
+    file: str, head: str, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The whole way (file, records, detections, results, figures) against pycocotools' own reader and loadRes."""
+    if not SHARED.exists():
+        pytest.skip("the photos of ../shared are not here")
+    dataset, _ = load_coco(SHARED / file, SHARED / "images", head=head)
+    generator = np.random.default_rng(0)
+    found = []
+    for perfect in truth_as_detections(dataset):
+        rows = np.flatnonzero(generator.random(len(perfect)) < 0.8)
+        noisy = perfect.take(rows)
+        noisy.scores = np.round(generator.random(len(rows)), 2).astype(np.float32)
+        if noisy.masks:
+            noisy.masks = noisy.masks[1:] + noisy.masks[:1] if len(rows) % 3 == 0 else noisy.masks
+        if noisy.keypoints is not None:
+            noisy.keypoints[..., :2] += generator.normal(0, 4, noisy.keypoints[..., :2].shape)
+        found.append(noisy.take(np.argsort(-noisy.scores, kind="stable")))
+    truth = COCO(str(SHARED / file))
+    judged = COCOeval(truth, truth.loadRes(to_coco_results(dataset, found, kind)), kind)
+    judged.evaluate()
+    judged.accumulate()
+    judged.summarize()
+    capsys.readouterr()
+    prefix, figures = FIGURES[kind]
+    metrics = evaluate(dataset, found, (kind,)).metrics
+    assert 0.1 < judged.stats[0] < 0.9
+    assert [metrics[f"{prefix}/{name}"] for name in figures] == pytest.approx(judged.stats.tolist(), abs=1e-9)
