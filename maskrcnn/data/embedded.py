@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from maskrcnn.data import rle
 from maskrcnn.data.embedded_files import DrawingError, EmbeddedParameters, write_embedded
 from maskrcnn.data.records import Annotation, Category, Dataset, ImageRecord
 from maskrcnn.data.scenes import SPLITS
@@ -180,7 +181,7 @@ def _read_annotation(entry: dict[str, Any]) -> Annotation:
         box=(x, y, x + width, y + height),
         area=float(entry["area"]),
         is_crowd=bool(entry["iscrowd"]),
-        segmentation=entry["segmentation"],
+        segmentation=rle.compress(entry["segmentation"]),
         keypoints=None if keypoints is None else np.array(keypoints, np.float32).reshape(-1, 3),
     )
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from maskrcnn.data import embedded, embedded_files, rle
+from maskrcnn.data.coco import load_coco
 from maskrcnn.data.embedded import is_complete, load_embedded
 from maskrcnn.data.records import Dataset
 from maskrcnn.errors import UserError
@@ -63,10 +64,18 @@ def test_records_agree_with_their_masks(cache):
             assert item.keypoints is None or item.keypoints.shape == (17, 3)
 
 
-def test_crowds_are_plain_runs_and_objects_compressed(tmp_path):
-    train, _ = load(tmp_path, train_images=80)
-    kinds = {item.is_crowd: type(item.segmentation["counts"]) for image in train.images for item in image.annotations}
-    assert kinds == {True: list, False: str}
+def test_crowds_are_plain_runs_and_objects_compressed_in_the_file(tmp_path):
+    load(tmp_path, train_images=80)
+    entries = json.loads(files_of(tmp_path)["train.json"])["annotations"]
+    assert {(item["iscrowd"], type(item["segmentation"]["counts"])) for item in entries} == {(1, list), (0, str)}
+
+
+def test_the_reader_of_coco_files_finds_no_fault_and_the_same_content(cache):
+    for part in load(cache):
+        folder = Path(part.images[0].path).parents[1]
+        again, report = load_coco(folder / f"{part.name.split()[-1]}.json", folder, head="mask_keypoint")
+        assert report.faults == ()
+        assert again.digest == part.digest
 
 
 def test_image_files_have_the_recorded_size(cache):
