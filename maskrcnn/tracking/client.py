@@ -13,13 +13,14 @@ if TYPE_CHECKING:
 REQUEST_TIMEOUT_S = 8
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
     "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": str(REQUEST_TIMEOUT_S),
 }
 """Environment of the library, unless the user has set it: by default one call to a closed port hangs for 247 s
-(FACTS 2.14); the sender tries again by itself."""
+(FACTS 2.14), and a repeated creation makes a second run. The sender tries again by itself."""
 
 _PERMANENT = {"INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS", "INVALID_STATE"}
 """A plain 400 or 404 is not among them: a proxy whose server is down answers so."""
