@@ -8,6 +8,7 @@ from maskrcnn.ops.nms import ABSENT_SCORE
 from maskrcnn.ops.tensors import Tensor
 
 PARALLEL_GROUPS = 8
+_NO_GROUP = -1
 
 
 def suppress_by_kernels(
@@ -29,13 +30,15 @@ def suppress_by_kernels(
         return tf.scatter_nd(kept[:, None], tf.ones_like(kept, tf.int32), tf.cast(tf.shape(flat_scores), tf.int64))
 
     names, _ = tf.unique(tf.boolean_mask(flat_groups, present))
+    # A group that nothing belongs to: map_fn over no groups at all would not know the shape of its result.
+    names = tf.concat([names, [_NO_GROUP]], axis=0)
     kept = tf.map_fn(kept_of, names, fn_output_signature=tf.int32, parallel_iterations=PARALLEL_GROUPS)
     kept = tf.reshape(tf.reduce_sum(kept, axis=0) > 0, shape)
     return _best_kept(scores, kept, max_outputs)
 
 
 def _groups_of_all_images(groups: Tensor, shape: Tensor) -> Tensor:
-    """Groups `[B * N]` int32, made different for different images."""
+    """Groups `[B * N]` int32 from 0 on, made different for different images."""
     groups = tf.cast(groups, tf.int32)
     lowest = tf.reduce_min(groups)
     span = tf.reduce_max(groups) - lowest + 1
