@@ -65,14 +65,24 @@ class Predictor:
         batch_whole_calls: all images of one `predict_images` call form one batch, as in torchvision, where a batch's
             padding (and with it the anchors' strides) depends on all of them. None: if the detector's resize rule is
             torchvision's.
+        pad_multiple: sides of a batch are padded to a multiple of this. None: the detector's convention; coarser
+            on JAX, which compiles each shape. GroupNorm sees the padding, so scores depend on it a little.
     """
 
-    def __init__(self, detector: Any, *, batch_size: int = BATCH_SIZE, batch_whole_calls: bool | None = None) -> None:
+    def __init__(
+        self,
+        detector: Any,
+        *,
+        batch_size: int = BATCH_SIZE,
+        batch_whole_calls: bool | None = None,
+        pad_multiple: int | None = None,
+    ) -> None:
         self.detector = detector
         self.conventions = detector.settings.conventions
         self.batch_size = batch_size
         rule = self.conventions.resize
         self.batch_whole_calls = rule == "torchvision" if batch_whole_calls is None else batch_whole_calls
+        self.pad_multiple = padding_multiple(self.conventions) if pad_multiple is None else pad_multiple
         image = detector.metadata.get("image") or {}
         self.image = ResizeSettings(**image)
         self.timings = Timings()
@@ -174,7 +184,7 @@ class Predictor:
         return resize_image(image, height, width, rule)
 
     def _pad(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        return self._fill(pad_images(images, padding_multiple(self.conventions)))
+        return self._fill(pad_images(images, self.pad_multiple))
 
     def _fill(self, rows: np.ndarray) -> np.ndarray:
         """Copies of the first row up to a whole batch, where each batch size would need a program of its own."""

@@ -164,6 +164,13 @@ def test_images_are_batched_in_order_and_padded_to_the_largest() -> None:
     assert shapes == [(2, 224, 128, 3), (1, 128, 224, 3)]
 
 
+def test_another_padding_multiple_can_be_asked_for() -> None:
+    predictor = Predictor(StubDetector([detection([[1, 1, 9, 9]], [0.5], [1])]), pad_multiple=100)
+    shapes = recorded(predictor)
+    predictor.predict_images(images_of([(101, 150)]))
+    assert shapes == [(1, 200, 200, 3)]
+
+
 @pytest.mark.parametrize(("rule", "batches"), [("torchvision", 1), ("opencv", 3)])
 def test_under_the_torchvision_rule_all_images_of_a_call_form_one_batch(rule: str, batches: int) -> None:
     predictor = Predictor(StubDetector([detection([[1, 1, 9, 9]], [0.5], [1])], resize=rule), batch_size=1)
