@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,8 @@ def write_coco(dataset: Dataset, path: Path) -> None:
         aside.write_text(json.dumps(to_coco(dataset), ensure_ascii=False), encoding="utf-8")
         os.replace(aside, path)
     except OSError as error:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):
+            aside.unlink()
         raise UserError(f"cannot be written ({error.strerror or error})", str(path)) from error
 
 

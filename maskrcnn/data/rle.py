@@ -183,9 +183,10 @@ def _size(rle: Rle) -> tuple[int, int]:
 
 def _whole(value: Any) -> int | None:
     """The whole number that `value` is, 3.0 included; None for anything else (bool, text, 2.5)."""
-    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
-        return None
-    return int(value) if value == value and abs(value) < 2**62 and value == int(value) else None
+    plain = value.item() if isinstance(value, np.generic) else value
+    if type(plain) is float:
+        return int(plain) if plain.is_integer() and abs(plain) < 2**53 else None
+    return plain if type(plain) is int and abs(plain) < 2**62 else None
 
 
 def _plain_runs(counts: Any) -> np.ndarray:

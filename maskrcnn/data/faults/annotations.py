@@ -19,7 +19,7 @@ from maskrcnn.data.faults.keypoints import (
     NEAR_PIXELS,
     NEAR_SHARE,
     distance_outside,
-    keypoint_count_fault,
+    read_count,
     read_keypoints,
 )
 from maskrcnn.data.faults.report import Findings
@@ -218,18 +218,19 @@ class _CheckedAnnotation:
             return None
         try:
             joints = read_keypoints(value, num_joints)
+            stated = read_count(self.entry)
         except UnfitError as error:
             (self._fault if self.checks.keypoints else self._warn)("broken keypoints", str(error))
             return None
-        self._check_joints(joints)
+        self._check_joints(joints, stated)
         return joints
 
-    def _check_joints(self, joints: np.ndarray) -> None:
-        wrong = keypoint_count_fault(self.entry, joints)
-        if wrong is None and self.checks.keypoints:
-            self._warn("no num_keypoints", "has no num_keypoints; the labelled ones are counted")
-        elif wrong:
-            self._warn("num_keypoints disagrees", f"{wrong}; those are counted")
+    def _check_joints(self, joints: np.ndarray, stated: int | None) -> None:
+        labelled = int((joints[:, 2] > 0).sum())
+        if stated is None and self.checks.keypoints:
+            self._warn("no num_keypoints", f"has no num_keypoints; {labelled} are labelled")
+        elif stated is not None and stated != labelled:
+            self._warn("num_keypoints disagrees", f"says num_keypoints {stated}, {labelled} are labelled and counted")
         unlabelled = joints[joints[:, 2] == 0]
         if unlabelled[:, :2].any():
             self._warn("position without label", "has a keypoint of visibility 0 away from (0, 0); it is not used")

@@ -146,7 +146,7 @@ def _read_bones(
     bones = []
     for bone, pair in zip(value, pairs):
         if pair is None:
-            shown = show(bone[:2]) if not isinstance(bone, list) else f"[{', '.join(map(show, bone[:4]))}]"
+            shown = f"[{', '.join(map(show, bone[:4]))}]" if isinstance(bone, list) else show(bone)
             note("broken skeleton", where, f"has a bone {shown}, expected a pair of joints")
         elif not all(first <= end < first + num_joints for end in pair):
             what = f"has a bone {list(pair)}, joints are {first}…{first + num_joints - 1}"

@@ -24,6 +24,9 @@ from maskrcnn.data.faults.pictures import PictureError, check_pixels, read_heade
 SECONDS = 60.0
 """A picture that takes longer is given up."""
 
+CHILD = ("-P", "-m", "maskrcnn.data.faults.decoding")
+"""What a child process runs."""
+
 LARGE_PIXELS = 8_000_000
 """Larger pictures are decoded one at a time, in one child, so that memory stays bounded."""
 
@@ -90,7 +93,7 @@ class _Child:
         package_parent = str(Path(__file__).resolve().parents[3])
         search = os.pathsep.join([package_parent, *filter(None, [os.environ.get("PYTHONPATH")])])
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "maskrcnn.data.faults.decoding"],
+            [sys.executable, *CHILD],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

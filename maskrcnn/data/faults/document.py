@@ -17,6 +17,10 @@ LONGEST_NUMBER = 300
 (a float ends at 1.8e308, and Python refuses integers of more than 4300 digits)."""
 
 
+_UNREADABLE = object()
+"""In place of the content of a file that has none (null is a content, too)."""
+
+
 @dataclass
 class Document:
     """The three lists of a COCO file. Their items are not checked yet."""
@@ -30,9 +34,9 @@ def read_document(path: Path, findings: Findings) -> Document | None:
     """The lists of the file at `path`; None where there is a fault that leaves nothing to check."""
     where = str(path)
     text = _read_text(path, where, findings)
-    content = None if text is None else _parse(text, where, findings)
+    content = _UNREADABLE if text is None else _parse(text, where, findings)
     del text
-    if content is None:
+    if content is _UNREADABLE:
         return None
     if not isinstance(content, dict):
         findings.fault("not a COCO file", where, f"holds {show(content)}, expected an object with images, annotations, "
@@ -107,7 +111,7 @@ def _parse(text: str, where: str, findings: Findings) -> Any:
             return _load(text, where, findings, parse_int=_bounded_int)
         except (ValueError, RecursionError) as error:
             findings.fault(kind, where, _reason(error))
-    return None
+    return _UNREADABLE
 
 
 def _load(text: str, where: str, findings: Findings, parse_int: Any) -> Any:

@@ -40,12 +40,11 @@ def distance_outside(joints: np.ndarray, size: tuple[int, int]) -> float:
     return float(over.max())
 
 
-def keypoint_count_fault(entry: dict[str, Any], joints: np.ndarray) -> str | None:
-    """What `num_keypoints` says wrongly about the joints [K, 3]; "" if it is right, None if it is missing."""
+def read_count(entry: dict[str, Any]) -> int | None:
+    """What `num_keypoints` says; None if it is missing. Raises UnfitError for anything but a whole number from 0 on."""
     if "num_keypoints" not in entry:
         return None
-    labelled = int((joints[:, 2] > 0).sum())
     stated = whole(entry["num_keypoints"])
-    if stated == labelled:
-        return ""
-    return f"says num_keypoints {show(entry['num_keypoints'])}, {labelled} are labelled"
+    if stated is None or stated < 0:
+        raise UnfitError(f"has num_keypoints {show(entry['num_keypoints'])}, expected a whole number from 0 on")
+    return stated
