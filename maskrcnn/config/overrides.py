@@ -99,6 +99,8 @@ def _hydra_hint(group: str) -> str:
 
 
 def _option_hint(group: str, word: str, names: Sequence[str]) -> str:
+    if group == "dataset" and "/" in word:
+        return "for files write dataset=coco_json dataset.train.annotations=FILE dataset.train.images=FOLDER"
     near = nearest(word, names)
     return (f"did you mean {group}={near}? " if near else "") + f"known: {known(names)}"
 

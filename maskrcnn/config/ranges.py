@@ -29,12 +29,12 @@ class Range:
         return above and below and math.isfinite(number)
 
     def __str__(self) -> str:
-        low = f"above {self.low:g}" if self.open_low else f"at least {self.low:g}"
+        low = f"above {show(self.low)}" if self.open_low else f"at least {show(self.low)}"
         if math.isinf(self.high):
-            return f"a finite number {low}"
+            return low
         if not self.open_low and not self.open_high:
-            return f"from {self.low:g} to {self.high:g}"
-        return f"{low} and {'below' if self.open_high else 'at most'} {self.high:g}"
+            return f"from {show(self.low)} to {show(self.high)}"
+        return f"{low} and {'below' if self.open_high else 'at most'} {show(self.high)}"
 
 
 COUNT = Range(1)
@@ -190,7 +190,8 @@ def _check_range(key: str, value: Any) -> Iterator[Problem]:
     wrong = next((number for number in _numbers(value) if not RANGES[key].holds(number)), None)
     if wrong is not None:
         within = f" in {show(value)}" if isinstance(value, list) else ""
-        yield Problem(f"{key}={show(value)}" if not within else key, f"{wrong:g}{within} is not {RANGES[key]}")
+        wanted = RANGES[key] if math.isfinite(wrong) else "a finite number"
+        yield Problem(f"{key}={show(value)}" if not within else key, f"{show(wrong)}{within} is not {wanted}")
 
 
 def _numbers(value: Any) -> Iterator[float]:
@@ -216,4 +217,4 @@ def show(value: Any) -> str:
         return "[" + ",".join(show(item) for item in value) + "]"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:.12g}" if isinstance(value, float) else str(value)

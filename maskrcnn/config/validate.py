@@ -7,13 +7,15 @@ tie parts of the model and of the training together.
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import re
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from maskrcnn.config.keys import flatten
-from maskrcnn.config.names import BACKBONE_LEVELS, BACKBONES, IMAGENET_BACKBONES, NETWORKS, known, nearest
+from maskrcnn.config.names import BACKBONE_LEVELS, IMAGENET_BACKBONES, NETWORKS, known, nearest
 from maskrcnn.config.paths import IMAGENET
 from maskrcnn.config.ranges import check_values, show
 from maskrcnn.config.schema import Config
@@ -66,31 +68,41 @@ Rule = Callable[[Config], Iterator[Problem]]
 def _apply(config: Config, rules: tuple[Rule, ...]) -> list[Problem]:
     values = flatten(config)
     problems = list(check_values(values))
-    wrong = [problem.where.partition("=")[0] for problem in problems]
-    problems += _check_network(values)
-    for rule in rules:
-        problems += [found for found in _collect(rule(config), bool(wrong)) if not _mentions(found, wrong)]
+    wrong = frozenset(problem.where.partition("=")[0] for problem in problems)
+    for rule in (_check_network, *rules):
+        problems += _collect(rule(cast(Config, _View(config, "", wrong))))
     return list(dict.fromkeys(problems))
 
 
-def _collect(found: Iterator[Problem], something_wrong: bool) -> list[Problem]:
-    """A rule that stumbles over a value that was refused by itself has nothing to add."""
-    try:
-        return list(found)
-    except (TypeError, ValueError, IndexError, ZeroDivisionError, OverflowError):
-        if not something_wrong:
-            raise
-        return []
+class _WrongValueError(Exception):
+    """A rule has read a value that was refused by itself."""
 
 
-def _mentions(problem: Problem, keys: list[str]) -> bool:
-    return any(re.search(rf"(?<![\w.]){re.escape(key)}(?![\w.])", f"{problem.where} {problem.what}") for key in keys)
+class _View:
+    """The configuration as rules see it: reading a refused value ends the rule, which has nothing to add then."""
+
+    def __init__(self, part: object, prefix: str, wrong: frozenset[str]) -> None:
+        self._part, self._prefix, self._wrong = part, prefix, wrong
+
+    def __getattr__(self, name: str) -> Any:
+        if self._prefix + name in self._wrong:
+            raise _WrongValueError
+        value = getattr(self._part, name)
+        return _View(value, f"{self._prefix}{name}.", self._wrong) if dataclasses.is_dataclass(value) else value
 
 
-def _check_network(values: Mapping[str, Any]) -> Iterator[Problem]:
-    name, network = values["backbone.name"], values["backbone.network"]
+def _collect(found: Iterator[Problem]) -> list[Problem]:
+    problems = []
+    with contextlib.suppress(_WrongValueError):
+        for problem in found:
+            problems.append(problem)  # one by one: what was found before the refused value counts
+    return problems
+
+
+def _check_network(config: Config) -> Iterator[Problem]:
+    name, network = config.backbone.name, config.backbone.network
     if name != "applications":
-        if network and name in BACKBONES:
+        if network:
             yield Problem(
                 f"backbone.network={network}",
                 f"has no meaning for backbone.name={name}",
@@ -201,7 +213,7 @@ def _check_backbone(config: Config) -> Iterator[Problem]:
             "ImageNet weights come with batch normalisation, not backbone.norm=group",
             "choose backbone.norm=frozen or backbone.norm=batch",
         )
-    if weights.backbone == IMAGENET and backbone.name in BACKBONES and backbone.name not in IMAGENET_BACKBONES:
+    if weights.backbone == IMAGENET and backbone.name not in IMAGENET_BACKBONES:
         yield Problem(
             "weights.backbone=imagenet",
             f"there are none by name for backbone.name={backbone.name}",

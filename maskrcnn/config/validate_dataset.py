@@ -203,7 +203,7 @@ def _nearest_path(path: str) -> str:
     parent = Path(path).parent
     if not parent.is_dir():
         existing = next(folder for folder in parent.parents if folder.is_dir())
-        return f"the path ends to exist at {existing}"
+        return f"the last folder on the way that exists is {existing}"
     try:
         near = nearest(Path(path).name, os.listdir(parent))
     except OSError:
