@@ -1,7 +1,7 @@
 """Reading image files: the one decoder of training, evaluation, prediction and the data doctor.
 
 Pixels come as they lie in the file: the EXIF orientation is not applied, since COCO's annotations refer to the
-stored pixels.
+stored pixels. Where the annotated size is that of the rotated picture alone, `read_record` rotates (the doctor warns).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from maskrcnn.data.records import ImageRecord
 from maskrcnn.errors import UserError
 
 _FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
@@ -33,6 +34,25 @@ def read_image(path: str | Path) -> np.ndarray:
     except OSError as error:
         raise UserError(f"image file cannot be read ({error.strerror})", str(path)) from None
     return decode_image(data, str(path))
+
+
+def read_record(record: ImageRecord) -> np.ndarray:
+    """The pixels that a record's annotations refer to, uint8 RGB `[record.height, record.width, 3]`.
+
+    Raises:
+        UserError: as `read_image`, and for a picture of another size.
+    """
+    image = read_image(record.path)
+    size = (record.height, record.width)
+    if image.shape[:2] == size[::-1] != size:
+        # written down by a tool that applies the EXIF rotation
+        data = np.fromfile(record.path, np.uint8)
+        turned = cv2.imdecode(data, _FLAGS & ~cv2.IMREAD_IGNORE_ORIENTATION)
+        image = image if turned is None else turned
+    if image.shape[:2] != size:
+        found = f"{image.shape[1]}x{image.shape[0]}"
+        raise UserError(f"image is {found} pixels, annotated as {record.width}x{record.height}", record.path)
+    return image
 
 
 def decode_image(data: bytes, where: str) -> np.ndarray:

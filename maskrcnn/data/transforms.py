@@ -22,7 +22,6 @@ import numpy as np
 from maskrcnn.data import images, rle
 from maskrcnn.data.records import Annotation, Dataset, ImageRecord
 from maskrcnn.data.resize import resize_image, resized_size
-from maskrcnn.errors import UserError
 
 KEYPOINT_OFFSET = 0.5
 """Pixel index i is the centre of the unit square [i, i + 1)."""
@@ -96,10 +95,7 @@ def make_sample(record: ImageRecord, dataset: Dataset, with_masks: bool, with_ke
     Raises:
         UserError: the image cannot be read, or its size is not the annotated one.
     """
-    image = images.read_image(record.path)
-    if image.shape[:2] != (record.height, record.width):
-        found = f"{image.shape[1]}x{image.shape[0]}"
-        raise UserError(f"image is {found} pixels, annotated as {record.width}x{record.height}", record.path)
+    image = images.read_record(record)
     limits = np.array([record.width, record.height] * 2, np.float32)
     all_boxes = np.array([a.box for a in record.annotations], np.float32).reshape(-1, 4).clip(0, limits)
     has_area = np.all(all_boxes[:, 2:] > all_boxes[:, :2], axis=1)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maskrcnn.data.images import is_cut_off, read_image
+from maskrcnn.data.images import is_cut_off, read_image, read_record
+from maskrcnn.data.records import ImageRecord
 from maskrcnn.errors import UserError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
@@ -94,3 +95,26 @@ def test_a_missing_file_and_a_folder_are_refused_by_name(tmp_path: Path) -> None
         read_image(tmp_path / "none.png")
     with pytest.raises(UserError, match=re.escape(str(tmp_path))):
         read_image(tmp_path)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 5, 6, 7, 8])
+def test_a_record_is_rotated_only_where_its_size_says_so(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[274] = orientation
+    path = tmp_path / "turned.png"
+    path.write_bytes(encoded(Image.fromarray(PIXELS), "PNG", exif=exif))
+    stored = read_record(ImageRecord(1, path.name, str(path), 40, 60))
+    np.testing.assert_array_equal(stored, PIXELS)
+    if orientation >= 5:
+        shown = read_record(ImageRecord(1, path.name, str(path), 60, 40))
+        turned = {5: np.swapaxes(PIXELS, 0, 1), 6: np.rot90(PIXELS, -1), 8: np.rot90(PIXELS)}
+        turned[7] = np.rot90(turned[5], 2)
+        np.testing.assert_array_equal(shown, turned[orientation])
+
+
+def test_a_record_of_another_size_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(encoded(Image.fromarray(PIXELS)))
+    for size in [(60, 40), (40, 61)]:
+        with pytest.raises(UserError, match="annotated as"):
+            read_record(ImageRecord(1, "a.png", str(path), *size))
