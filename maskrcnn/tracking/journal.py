@@ -4,7 +4,7 @@ The journal is written first and flushed to the operating system, so that a kill
 logged; the sender reads it from there. Files (images, tables, models) lie in the run's folder and are named relative
 to it. A position file beside it says how far which store has been served.
 
-Kinds of entries: start, resume, metrics, params, tags, image, table, artifact, end.
+Kinds of entries: start, resume, metrics, params, tags, image, table, artifact, view, end.
 """
 
 from __future__ import annotations

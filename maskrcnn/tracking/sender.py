@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from maskrcnn.tracking import views
 from maskrcnn.tracking.client import is_permanent, open_client, run_is_missing
 from maskrcnn.tracking.journal import LOCK, Entry, Position, count_unsent, metric_values, read_entries
 from maskrcnn.tracking.locks import file_lock
@@ -262,6 +263,11 @@ class Sender:
         assert self._client is not None
         self._client.update_run(self.run_id, status="RUNNING")
 
+    def send_view(self, entry: Entry) -> None:
+        assert self._client is not None
+        state = json.dumps(entry["state"], ensure_ascii=False)
+        self._client.set_experiment_tag(self.position.experiment_id, views.TAG + entry["key"], state)
+
     def send_end(self, entry: Entry) -> None:
         assert self._client is not None
         self._client.set_terminated(self.run_id, entry["status"], end_time=entry["time"])
@@ -273,6 +279,7 @@ _ACTIONS: dict[str, Callable[[Sender, Entry], None]] = {
     "image": Sender.send_image,
     "table": Sender.send_files,
     "artifact": Sender.send_files,
+    "view": Sender.send_view,
     "end": Sender.send_end,
 }
 """What an entry needs beside its metrics, params and tags."""

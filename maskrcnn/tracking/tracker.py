@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 
 import numpy as np
 
-from maskrcnn.tracking import pictures, tables
+from maskrcnn.tracking import pictures, tables, views
 from maskrcnn.tracking.journal import Journal, last_steps, now_ms, read_entries
 from maskrcnn.tracking.names import clean_image_key, clean_name, clean_path, one_line, params_text, tags_text
-from maskrcnn.tracking.pages import run_page
+from maskrcnn.tracking.pages import run_page, view_page
 from maskrcnn.tracking.process import process_identity
 from maskrcnn.tracking.sender import REASON_TAG, Sender, SenderThread
 from maskrcnn.tracking.status import FAILED, FINISHED, KILLED, RUNNING, RunStatus
@@ -68,6 +68,8 @@ class Tracker:
         """What the user should know at the end, such as how to send what is missing; "" if nothing."""
         self._status = status
         self._seen = seen
+        self._images = {name: step for (kind, name), step in seen.items() if kind == "image"}
+        """Last step of each image key."""
         self._journal = Journal(folder)
         self._sender = Sender(folder, store)
         self._thread: SenderThread | None = None
@@ -111,6 +113,7 @@ class Tracker:
         status.store, status.process = store.public_uri, process_identity()
         tracker = cls(folder, store, status, seen)
         tracker._open_journal(params_text(params), enabled)
+        tracker.view(views.TABLE, views.table_view(list(params_text(params))))
         if enabled:
             tracker._start_sending(experiment)
         tracker._write_status()
@@ -148,7 +151,17 @@ class Tracker:
     @property
     def url_hint(self) -> str:
         """Address of the run's page: on the server, or for `make ui`; "" while the run has no id."""
-        return run_page(self.store, self._sender.position.experiment_id, self.run_id)
+        return self.links().get("run", "")
+
+    def links(self) -> dict[str, str]:
+        """Addresses of pages: `run`, `runs` (the table) and, if images were logged, `images`; {} without an id."""
+        experiment_id = self._sender.position.experiment_id
+        links = {
+            "run": run_page(self.store, experiment_id, self.run_id),
+            "runs": view_page(self.store, experiment_id, views.TABLE, charts=False),
+            "images": view_page(self.store, experiment_id, views.IMAGES, charts=True) if self._images else "",
+        }
+        return {name: link for name, link in links.items() if link}
 
     def wait_connected(self, timeout_s: float) -> str | None:
         """The run's id, for which it waits at most `timeout_s` seconds."""
@@ -174,6 +187,7 @@ class Tracker:
         file = f"{pictures.IMAGES}/{pictures.image_name(key, int(step), time_ms)}"
         pictures.write_image(self.folder / file, image)
         self._journal.append("image", time=time_ms, key=key, step=int(step), file=file)
+        self._images[key] = int(step)
 
     @_never_raises
     def figure(self, name: str, figure: Figure) -> None:
@@ -221,6 +235,11 @@ class Tracker:
         self._status.tags.update(tags_text(tags))
         self._journal.append("tags", tags=tags_text(tags))
 
+    @_never_raises
+    def view(self, key: str, view: views.View) -> None:
+        """A prepared view of the experiment's runs (`views`), which `pages.view_page` opens; `key` in plain letters."""
+        self._journal.append("view", key=key, state=view)
+
     def finish(self, status: str = FINISHED, reason: str = "") -> None:
         """Closes the run with FINISHED, FAILED or KILLED; waits a bounded time for what is unsent. Once only."""
         if not self._finished:
@@ -229,6 +248,8 @@ class Tracker:
 
     @_never_raises
     def _finish(self, status: str, reason: str) -> None:
+        if self._images:
+            self.view(views.IMAGES, views.images_view(sorted(self._images), max(self._images.values())))
         self._journal.append("end", status=status, tags={REASON_TAG: reason} if reason else {})
         self._status.status, self._status.reason, self._status.ended_ms = status, reason, now_ms()
         self._write_status()

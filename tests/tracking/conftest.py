@@ -58,6 +58,7 @@ class FakeServer:
         self.runs: dict[str, dict[str, Any]] = {}
         self.metrics: dict[str, set[tuple[str, float, int, int]]] = {}
         self.artifacts: dict[str, bytes] = {}
+        self.views: dict[str, str] = {}
         self.requests: list[str] = []
         self.released = threading.Event()
         self._http: ThreadingHTTPServer | None = None
@@ -92,6 +93,10 @@ class FakeServer:
 
     def _experiments_get_by_name(self, values: dict[str, Any]) -> dict[str, Any]:
         return {"experiment": {"experiment_id": "7", "name": values["experiment_name"], "lifecycle_stage": "active"}}
+
+    def _experiments_set_experiment_tag(self, values: dict[str, Any]) -> dict[str, Any]:
+        self.views[values["key"]] = values["value"]
+        return {}
 
     def _runs_search(self, values: dict[str, Any]) -> dict[str, Any]:
         wanted = values["filter"].rpartition("= ")[2].strip("'")

@@ -66,7 +66,7 @@ def test_a_server_gets_everything(tmp_path: Path, server: Any) -> None:
     (run,) = server.runs.values()
     assert run["info"]["status"] == "FINISHED"
     assert len([name for name in server.artifacts if "val~masks+step+1+" in name]) == 2
-    assert tracker.url_hint == f"{server.uri}/#/experiments/7/runs/{tracker.run_id}"
+    assert tracker.url_hint == f"{server.uri}/#/experiments/7/runs/{tracker.run_id}?workflowType=machine_learning"
     assert not (tmp_path / "mlruns/mlflow.db").exists(), "no local store beside a server"
 
 
@@ -78,14 +78,14 @@ def test_a_server_that_is_down_costs_little_and_sync_sends_all_later(tmp_path: P
         tracker.image("val/masks", picture(), step=1)
     assert time.monotonic() - begin < 15
     assert tracker.run_id is None
-    assert tracker.note == "23 entries of the run unsent: python -m maskrcnn.report sync=true"
+    assert tracker.note == "25 entries of the run unsent: python -m maskrcnn.report sync=true"
     assert sum(record.levelno == logging.WARNING for record in caplog.records) == 2, caplog.text
-    assert read_status(tracker.folder).unsent == 23
+    assert read_status(tracker.folder).unsent == 25
 
     server.start()
     started = next(read_entries(tracker.folder))[0]["time"]
     (result,) = sync_all(tmp_path)
-    assert (result.sent, result.unsent, result.note) == (23, 0, "")
+    assert (result.sent, result.unsent, result.note) == (25, 0, "")
     assert server.values("loss") == expected(range(20))
     (run,) = server.runs.values()
     assert int(run["info"]["start_time"]) == started
@@ -116,7 +116,7 @@ def test_a_server_that_hangs_does_not_hold_the_end_of_a_run(tmp_path: Path, serv
     with start(tmp_path, server.uri) as tracker:
         train(tracker, range(5))
     assert time.monotonic() - begin < 12
-    assert "7 entries" in tracker.note
+    assert "8 entries" in tracker.note
     server.mode = "ok"
     (result,) = sync_all(tmp_path)
     assert result.unsent == 0
@@ -211,7 +211,7 @@ def test_an_absent_server_is_asked_once_for_all_runs(tmp_path: Path, server: Any
         with start(tmp_path, server.uri, name):
             pass
     results = sync_all(tmp_path)
-    assert [result.unsent for result in results] == [2, 2, 2]
+    assert [result.unsent for result in results] == [3, 3, 3]
     assert len({result.note for result in results}) == 1
 
 

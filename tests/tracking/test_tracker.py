@@ -259,7 +259,7 @@ def test_switched_off_tracking_keeps_the_journal_and_makes_no_store(tmp_path: Pa
     with start(tmp_path, enabled=False) as tracker:
         tracker.metrics({"loss": 1.0}, step=1)
     assert not (tmp_path / "mlruns/mlflow.db").exists()
-    assert [entry["kind"] for entry, _ in read_entries(tracker.folder)] == ["start", "metrics", "end"]
+    assert [entry["kind"] for entry, _ in read_entries(tracker.folder)] == ["start", "view", "metrics", "end"]
     assert tracker.run_id is None
     assert tracker.url_hint == ""
 
@@ -271,7 +271,7 @@ def test_a_damaged_store_stops_nothing(tmp_path: Path, caplog: Any) -> None:
     with start(tmp_path) as tracker:
         tracker.metrics({"loss": 1.0}, step=1)
     assert time.monotonic() - begin < 30
-    assert len(list(read_entries(tracker.folder))) == 3
+    assert len(list(read_entries(tracker.folder))) == 4
     assert "not a database" in caplog.text
 
 
@@ -281,11 +281,23 @@ def test_a_malformed_address_is_refused_before_anything_is_written(tmp_path: Pat
     assert not (tmp_path / "mlruns").exists()
 
 
-def test_the_page_of_the_run_is_named(root: Path, local: Store) -> None:
-    with start(root) as tracker:
+def test_the_pages_of_the_run_are_named_and_its_views_published(root: Path, local: Store) -> None:
+    with start(root, params={"head": "mask"}) as tracker:
+        tracker.image("val/image 1", picture(), step=3)
         tracker.wait_connected(20)
-    experiment = stored_run(local, tracker).info.experiment_id
-    assert tracker.url_hint == f"http://127.0.0.1:5000/#/experiments/{experiment}/runs/{tracker.run_id}"
+    experiment = open_client(local).get_experiment(stored_run(local, tracker).info.experiment_id)
+    base = f"http://127.0.0.1:5000/#/experiments/{experiment.experiment_id}/runs"
+    mode = "workflowType=machine_learning"
+    assert tracker.url_hint == f"{base}/{tracker.run_id}?{mode}"
+    assert tracker.links() == {
+        "run": f"{base}/{tracker.run_id}?{mode}",
+        "runs": f"{base}?viewStateShareKey=maskrcnn&{mode}",
+        "images": f"{base}?compareRunsMode=CHART&viewStateShareKey=images&{mode}",
+    }
+    table = json.loads(experiment.tags["mlflow.sharedViewState.maskrcnn"])
+    assert {"metrics.`box/AP`", "params.`head`"} <= set(table["selectedColumns"])
+    (chart,) = json.loads(experiment.tags["mlflow.sharedViewState.images"])["compareRunCharts"]
+    assert (chart["imageKeys"], chart["step"]) == (["val/image 1"], 3)
 
 
 def test_logging_does_not_wait_for_the_store(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,7 +313,7 @@ def test_logging_does_not_wait_for_the_store(root: Path, monkeypatch: pytest.Mon
         for step in range(1000):
             tracker.metrics({"loss": 1.0}, step=step)
     release.set()
-    assert len(list(read_entries(tracker.folder))) == 1002
+    assert len(list(read_entries(tracker.folder))) == 1003
     assert tracker.note == "7 entries of the run unsent: python -m maskrcnn.report sync=true"
 
 
