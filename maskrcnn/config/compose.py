@@ -6,6 +6,7 @@ nearest valid name; whatever Hydra or OmegaConf complain of after that becomes o
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -107,10 +108,14 @@ def compose_combinations(line: CommandLine) -> Iterator[tuple[list[str], Config]
 
 
 def _register(stored: Mapping[str, Any] | None) -> None:
-    store = ConfigStore.instance()
-    store.store(name="schema", node=Config)
+    _register_schema()
     if stored is not None:
-        store.store(name="stored", node=known_values(stored), package="_global_")
+        ConfigStore.instance().store(name="stored", node=known_values(stored), package="_global_")
+
+
+@functools.cache
+def _register_schema() -> None:
+    ConfigStore.instance().store(name="schema", node=Config)
 
 
 @contextmanager

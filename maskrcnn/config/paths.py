@@ -18,7 +18,7 @@ def absolute_paths(config: Config, base: Path) -> Config:
     """A copy whose paths are absolute: relative ones start at `base`, `~` is the home folder."""
     changed = copy.deepcopy(config)
     for key in PATHS:
-        owner, name = _owner(changed, key)
+        owner, name = owner_of(changed, key)
         value = getattr(owner, name)
         if value and not _is_name(key, value, base):
             setattr(owner, name, absolute(value, base))
@@ -37,7 +37,8 @@ def _is_name(key: str, value: str, base: Path) -> bool:
     return key == "weights.backbone" and value == IMAGENET
 
 
-def _owner(config: Config, key: str) -> tuple[Any, str]:
+def owner_of(config: Config, key: str) -> tuple[Any, str]:
+    """The part of the configuration that holds `key`, and its name there."""
     *sections, name = key.split(".")
     owner: Any = config
     for section in sections:

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import copy
+import math
+from pathlib import Path
+
+import pytest
+
+from maskrcnn.config.compose import compose
+from maskrcnn.config.keys import flatten, leaf_types
+from maskrcnn.config.names import BACKBONES, CHOICES, NETWORKS
+from maskrcnn.config.paths import owner_of
+from maskrcnn.config.ranges import RANGES
+from maskrcnn.config.schema import Config
+from maskrcnn.config.validate import validate, validate_evaluation, validate_tracking_uri
+
+DEFAULT = compose([])
+
+
+def lines(config: Config) -> list[str]:
+    return [str(problem) for problem in validate(config)]
+
+
+def changed(key: str, value: object) -> Config:
+    config = copy.deepcopy(DEFAULT)
+    owner, name = owner_of(config, key)
+    setattr(owner, name, value)
+    return config
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    for name in ("train.json", "test.json", "weights.h5"):
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "images").mkdir()
+    return tmp_path
+
+
+def coco(files: Path, *overrides: str) -> Config:
+    part = [f"dataset.train.annotations={files}/train.json", f"dataset.train.images={files}/images"]
+    return compose(["dataset=coco_json", *part, *overrides])
+
+
+@pytest.mark.parametrize("key", [key for key in RANGES if "list" not in str(leaf_types()[key])])
+@pytest.mark.parametrize("bad", ["below", "above", "nan", "inf"])
+def test_a_number_out_of_its_range_is_named(key, bad):
+    limits = RANGES[key]
+    value = {"below": limits.low - 1, "above": limits.high + 1, "nan": math.nan, "inf": math.inf}[bad]
+    if limits.holds(value):
+        pytest.fail(f"{key} accepts {value}")
+    problems = validate(changed(key, value))
+    assert [problem for problem in problems if problem.where.startswith(f"{key}=")], problems
+
+
+@pytest.mark.parametrize("key", CHOICES)
+def test_a_word_that_is_no_choice_is_answered_with_the_nearest(key):
+    good = max(CHOICES[key], key=len)
+    found = [line for line in lines(changed(key, good + "x")) if line.startswith(f"{key}=")]
+    assert len(found) == 1
+    assert f"did you mean {key}={good}?" in found[0]
+
+
+def test_one_refused_value_gives_one_line():
+    assert len(lines(changed("pyramid.levels", 0))) == 1
+    assert len(lines(changed("dataset.embedded.train_images", 0))) == 1
+    assert len(lines(changed("schedule.steps", 0))) == 1
+
+
+def test_all_contradictions_come_at_once():
+    config = compose(
+        ["schedule.epochs=1", "schedule.steps=1", "num_keypoints=30", "image.short_side=8", "image.long_side=4"]
+    )
+    assert len(lines(config)) >= 4
+
+
+def test_the_configuration_itself_is_not_changed():
+    config = compose(["backbone.norm=frozen"])
+    before = flatten(config)
+    validate(config)
+    assert flatten(config) == before
+
+
+@pytest.mark.parametrize("value", [None, 1, 7, 17, ["nose", "left_wrist"]])
+def test_every_form_of_num_keypoints_is_accepted(value):
+    assert not validate(changed("num_keypoints", value))
+
+
+def test_own_data_may_have_more_joints_than_coco(files):
+    assert not validate(coco(files, "head=keypoint", "num_keypoints=20"))
+    schema = "dataset.keypoints={names:[head,tail]}"
+    assert lines(coco(files, "head=keypoint", "num_keypoints=3", schema)) == [
+        "num_keypoints=3: is not from 1 to 2; null stands for all joints of the data set"
+    ]
+    assert "did you mean tail?" in lines(coco(files, "head=keypoint", "num_keypoints=[tial]", schema))[0]
+
+
+@pytest.mark.parametrize(
+    ("schema", "words"),
+    [
+        ("{names:[]}", "is no list of joint names"),
+        ("{names:[a,a]}", "names a joint twice"),
+        ("{name:[a]}", "did you mean names?"),
+        ("{names:[left,right],flip_pairs:[[left,rihgt]]}", "did you mean right?"),
+        ("{names:[a,b],flip_pairs:[a,b]}", "is no list of pairs"),
+        ("{names:[a,b],skeleton:[[0,2]]}", "there is no joint 2"),
+        ("{names:[a,b],sigmas:[0.1]}", "are 1 for 2 joints"),
+        ("{names:[a],sigmas:[0]}", "are not numbers above 0"),
+    ],
+)
+def test_a_keypoint_schema_must_be_whole(files, schema, words):
+    assert any(words in line for line in lines(coco(files, f"dataset.keypoints={schema}")))
+
+
+def test_a_whole_keypoint_schema_is_accepted(files):
+    schema = "dataset.keypoints={names:[a,b],flip_pairs:[[a,b]],skeleton:[[0,1]],sigmas:[0.05,0.1]}"
+    assert not validate(coco(files, schema))
+
+
+def test_files_that_are_there_are_accepted(files):
+    test = [f"dataset.test.annotations={files}/test.json", f"dataset.test.images={files}/images"]
+    weights = ["backbone=mobilenetv2_fpn", "backbone.norm=frozen", f"weights.backbone={files}/weights.h5"]
+    assert not validate(coco(files, *test, *weights))
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("dataset.test.annotations={files}/test.json", "dataset.test.images: is missing beside"),
+        ("dataset.val.images={files}/images", "dataset.val.annotations: is missing beside"),
+        ("dataset.train.annotations={files}/trian.json", "did you mean {files}/train.json?"),
+        ("dataset.train.images={files}/train.json", "is a file, not a folder"),
+        ("dataset.train.annotations={files}/images", "is a folder, not a file"),
+        ("dataset.test_fraction=0", "there are no test images"),
+        ("dataset.test_fraction=0.95", "leaves nothing to train on"),
+        ("dataset.max_train_images=3", "training.batch_size=8: is more than the 3 training images"),
+        ("weights.backbone={files}/train.json", "known endings"),
+    ],
+)
+def test_the_parts_of_a_data_set_belong_together(files, override, words):
+    base = {"dataset.train.annotations": f"{files}/train.json", "dataset.train.images": f"{files}/images"}
+    key, _, value = override.format(files=files).partition("=")
+    config = compose(["dataset=coco_json", *(f"{k}={v}" for k, v in {**base, key: value}.items())])
+    assert any(words.format(files=files) in line for line in lines(config)), lines(config)
+
+
+def test_testing_on_the_training_file_is_refused(files):
+    same = [f"dataset.test.annotations={files}/train.json", f"dataset.test.images={files}/images"]
+    assert any("is the training file" in line for line in lines(coco(files, *same)))
+
+
+def test_a_missing_data_folder_is_named_once(tmp_path):
+    found = lines(compose(["experiment=coco_person_cpu", f"dataset.root={tmp_path}/no"]))
+    assert found == [f"dataset.root={tmp_path}/no: there is no such folder; set MASKRCNN_DATA or dataset.root=FOLDER"]
+
+
+def test_evaluation_needs_test_files_and_nothing_of_the_training(files):
+    test = [f"dataset.test.annotations={files}/test.json", f"dataset.test.images={files}/images"]
+    config = compose(["dataset=coco_json", *test, "backbone.norm=frozen"])
+    assert not validate_evaluation(config)
+    assert validate(config)
+    assert any(
+        "dataset.test.annotations: is missing" in str(p) for p in validate_evaluation(compose(["dataset=coco_json"]))
+    )
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://localhost:5000",
+        "https://me:word@host/path",
+        "sqlite:///mlruns/mlflow.db",
+        "databricks",
+        "postgresql+psycopg2://h/db",
+    ],
+)
+def test_addresses_of_tracking_stores_are_accepted(uri):
+    assert not validate_tracking_uri(uri, "tracking.uri")
+
+
+@pytest.mark.parametrize(
+    "uri", ["localhost:5000", "htp://x", "http://", "http://h:port", "file:///x", "mlruns", "sqlite://", "/x/y"]
+)
+def test_what_is_no_address_is_refused(uri):
+    assert validate_tracking_uri(uri, "tracking.uri")
+
+
+def test_the_lists_of_names_are_those_of_the_models():
+    from maskrcnn.models.backbones import BACKBONE_NAMES
+    from maskrcnn.models.backbones.applications import application_names
+
+    assert tuple(BACKBONES) == BACKBONE_NAMES
+    assert application_names() == NETWORKS
