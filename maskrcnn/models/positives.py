@@ -76,7 +76,11 @@ def _places(chosen: Tensor) -> Tensor:
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        return tf.cast(tf.where(chosen), "int32")
+        places = tf.cast(tf.where(chosen), "int32")
+        # TensorFlow's convolutions fail on a batch of no rows: where nothing is chosen, the first slot stands in with
+        # weight 0.
+        missing = tf.maximum(1 - tf.shape(places)[0], 0)
+        return tf.concat([places, tf.zeros([missing, 2], "int32")], axis=0)
     images, slots = ops.meshgrid(
         ops.arange(chosen.shape[0], dtype="int32"), ops.arange(chosen.shape[1], dtype="int32"), indexing="ij"
     )

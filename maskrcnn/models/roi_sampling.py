@@ -35,8 +35,9 @@ def sample_rois(proposals: Tensor, valid: Tensor, batch: dict[str, Tensor], sett
     The ground truth joins the candidates, so that the heads see positives before the RPN has learnt anything.
     """
     is_truth = batch["labels"] > 0
-    candidates = ops.concatenate([batch["boxes"], proposals], axis=1)
-    usable = ops.concatenate([is_truth, valid], axis=1)
+    # Ground truth last: its padding, whose length depends on the batch, must not move the rows that are drawn.
+    candidates = ops.concatenate([proposals, batch["boxes"]], axis=1)
+    usable = ops.concatenate([valid, is_truth], axis=1)
     states, matched = match_proposals(
         candidates, usable, batch["boxes"], batch["labels"], positive_iou=settings.positive_iou
     )

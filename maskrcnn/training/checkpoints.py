@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -61,7 +62,7 @@ def load_checkpoint(path: Path, model: keras.Model) -> Progress:
         with np.load(path, allow_pickle=False) as file:
             header = json.loads(bytes(file["header"]).decode())
             values = [file[f"v{i}"] for i in range(len(header["paths"]))]
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"cannot be read ({error})", str(path), "delete it to start anew") from error
     state = list(_state(model))
     names = [name for name, _ in state]
@@ -99,5 +100,11 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
 
 def _state(model: keras.Model) -> list[tuple[str, Any]]:
     metrics = {id(v) for metric in model.metrics for v in metric.variables}
-    own = [(f"model/{v.path}", v) for v in model.variables if id(v) not in metrics]
-    return own + [(f"optimizer/{v.path}", v) for v in model.optimizer.variables]
+    own = [v for v in model.variables if id(v) not in metrics]
+    named = [("model", v) for v in own] + [("optimizer", v) for v in model.optimizer.variables]
+    return [(f"{owner}/{_path_inside(v)}", v) for owner, v in named]
+
+
+def _path_inside(variable: Any) -> str:
+    """The variable's path below its model or optimizer, whose own name Keras numbers within a process."""
+    return variable.path.partition("/")[2] or variable.path

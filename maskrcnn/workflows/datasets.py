@@ -69,19 +69,33 @@ def load_data(config: Config) -> Data:
     return data
 
 
+def load_test(config: Config) -> Dataset:
+    """The test part alone, without reading the training data where the test part has a file of its own."""
+    dataset = config.dataset
+    if dataset.name == "embedded" or not dataset.test.annotations:
+        return load_data(config).test
+    whole = _read(config, dataset.test.annotations, dataset.test.images or dataset.train.images, "test")
+    return _subset(config, whole, dataset.max_test_images)[0]
+
+
 def _whole_parts(config: Config) -> tuple[Dataset, Dataset | None, Dataset | None]:
     """Training, validation and test data as their files hold them; None: to be split off the training part."""
     dataset = config.dataset
     if dataset.name == "embedded":
-        train, test = load_embedded(**dataclasses.asdict(dataset.embedded), cache=cache_folder())
-        return train, None, test
+        return _embedded(config)
     train = _read(config, dataset.train.annotations, dataset.train.images, "train")
-    val = test = None
+    val: Dataset | None = None
+    test: Dataset | None = None
     if dataset.val.annotations:
         val = _read(config, dataset.val.annotations, dataset.val.images or dataset.train.images, "val")
     if dataset.test.annotations:
         test = _read(config, dataset.test.annotations, dataset.test.images or dataset.train.images, "test")
     return train, val, test
+
+
+def _embedded(config: Config) -> tuple[Dataset, None, Dataset]:
+    train, test = load_embedded(**dataclasses.asdict(config.dataset.embedded), cache=cache_folder())
+    return train, None, test
 
 
 def _read(config: Config, annotations: str | None, images: str | None, part: str) -> Dataset:

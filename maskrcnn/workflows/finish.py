@@ -16,13 +16,13 @@ from maskrcnn.evaluation.coco import Evaluation, evaluate
 from maskrcnn.evaluation.operating_point import OperatingPoint, operating_point, rank_worst
 from maskrcnn.prediction.predictor import Predictor
 from maskrcnn.tracking.pictures import write_image
+from maskrcnn.tracking.read import MODEL
 from maskrcnn.tracking.tracker import Tracker
 from maskrcnn.visualization.figures import per_category_figure, precision_recall_figure
 from maskrcnn.visualization.overlays import side_by_side
 from maskrcnn.visualization.sheets import contact_sheet
 from maskrcnn.visualization.tables import cell_text, text_table
 from maskrcnn.workflows.datasets import Data
-from maskrcnn.workflows.monitor import BEST
 from maskrcnn.workflows.predictions import predict_dataset
 
 WORST_IMAGES = 8
@@ -68,7 +68,7 @@ def report_run(config: Config, data: Data, tracker: Tracker, figures: FinalFigur
     )
     _write_worst_images(config, data.test, figures, folder)
     tracker.artifact(folder / WORST, "figures")
-    tracker.artifact(folder / BEST, "model")
+    tracker.artifact(folder / MODEL, "model")
     _print_summary(data, figures, tracker)
 
 
@@ -91,6 +91,16 @@ def _write_worst_images(config: Config, test: Dataset, figures: FinalFigures, fo
 def _print_summary(data: Data, figures: FinalFigures, tracker: Tracker) -> None:
     """The table of samples, AP per category, and where to look further."""
     print(f"\n{data.samples.to_text()}")
+    print_figures(figures)
+    print(f"folder: {tracker.folder}")
+    page = tracker.url_hint
+    print(f"in MLflow: make ui, then {page}" if page else "in MLflow: make ui")
+    if tracker.note:
+        print(tracker.note)
+
+
+def print_figures(figures: FinalFigures) -> None:
+    """Tables per category, at one operating point, and one line of the main figures."""
     print(text_table(*figures.evaluation.table()))
     print("At score 0.5 and IoU 0.5:")
     print(text_table(*figures.point.table()))
@@ -98,8 +108,3 @@ def _print_summary(data: Data, figures: FinalFigures, tracker: Tracker) -> None:
         print(remark)
     shown = [name for name in SHOWN if name in figures.metrics]
     print("test: " + "  ".join(f"{name} {cell_text(figures.metrics[name])}" for name in shown))
-    print(f"folder: {tracker.folder}")
-    page = tracker.url_hint
-    print(f"in MLflow: make ui, then {page}" if page else "in MLflow: make ui")
-    if tracker.note:
-        print(tracker.note)

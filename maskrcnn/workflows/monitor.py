@@ -11,13 +11,13 @@ from maskrcnn.data.images import read_image
 from maskrcnn.data.records import Dataset, ImageRecord
 from maskrcnn.evaluation.coco import evaluate
 from maskrcnn.prediction.predictor import Predictor
+from maskrcnn.tracking.read import MODEL
 from maskrcnn.tracking.tracker import Tracker
 from maskrcnn.training.checkpoints import Progress, averaged_weights
 from maskrcnn.visualization.overlays import side_by_side
 from maskrcnn.workflows.predictions import predict_dataset
 
 logger = logging.getLogger(__name__)
-BEST = "best.keras"
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Monitor:
             self._draw(step)
             if value is None or self.progress.best_value is None or value > self.progress.best_value:
                 self.progress.best_value, self.progress.best_step = value, step
-                self.predictor.save(self.folder / BEST)
+                self.predictor.save(self.folder / MODEL)
 
     def _figures(self, step: int) -> float | None:
         detections = predict_dataset(self.predictor, self.val, "validating")

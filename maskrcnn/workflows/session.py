@@ -17,6 +17,7 @@ from maskrcnn.data.reader import Reader
 from maskrcnn.prediction.predictor import Predictor, load_predictor
 from maskrcnn.progress import ProgressLine
 from maskrcnn.tracking.process import peak_memory_mib, process_memory_mib
+from maskrcnn.tracking.read import MODEL
 from maskrcnn.tracking.tracker import Tracker
 from maskrcnn.training.callbacks import CheckpointByClock, Every, NonFiniteGuard, StepValues
 from maskrcnn.training.checkpoints import Progress, averaged_weights, load_checkpoint, save_checkpoint, weights_digest
@@ -26,7 +27,7 @@ from maskrcnn.workflows import naming
 from maskrcnn.workflows.build import TrainingLength, build_detector, build_optimizer_for, build_reader, training_length
 from maskrcnn.workflows.datasets import Data
 from maskrcnn.workflows.finish import FinalFigures, final_figures
-from maskrcnn.workflows.monitor import BEST, Monitor, picture_records
+from maskrcnn.workflows.monitor import Monitor, picture_records
 
 logger = logging.getLogger(__name__)
 CHECKPOINT = "checkpoint.npz"
@@ -134,7 +135,7 @@ class Session:
         with averaged_weights(self.predictor.detector):
             self.predictor.save(self.folder / LAST)
         digest = weights_digest(self.predictor.detector)
-        best = load_predictor(self.folder / BEST)
+        best = load_predictor(self.folder / MODEL)
         best.batch_size = self.config.evaluation.batch_size
         with self.clock.measure("test"):
             figures = final_figures(best, self.data.test, naming.evaluation_kinds(self.config))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,7 +26,7 @@ def train(config: Config, output_dir: Path, overrides: Sequence[str]) -> float:
         UserError: for mistakes in data or configuration, and for a loss that is not finite.
     """
     clock = Clock()
-    unfinished = find_unfinished(config, output_dir) if config.training.resume == "auto" else None
+    unfinished = find_unfinished(config, Path.cwd()) if config.training.resume == "auto" else None
     folder = unfinished or output_dir
     keras.config.set_dtype_policy(config.training.precision)
     make_deterministic(config.seed, naming.is_deterministic(config))

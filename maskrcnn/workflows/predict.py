@@ -1,0 +1,104 @@
+"""`predict`: images → overlays and a COCO results file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from maskrcnn.data.detections import Detections
+from maskrcnn.data.images import read_image
+from maskrcnn.data.records import Category, Dataset, ImageRecord
+from maskrcnn.errors import UserError
+from maskrcnn.evaluation.results import to_coco_results
+from maskrcnn.prediction.predictor import Predictor
+from maskrcnn.progress import progress
+from maskrcnn.tracking.pictures import write_image
+from maskrcnn.visualization.canvas import Style
+from maskrcnn.visualization.overlays import draw
+from maskrcnn.workflows.load import load
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+RESULTS = "results.json"
+IMAGES = "images.json"
+
+
+def predict(run: str, images: Path, out: Path, *, score: float) -> int:
+    """Draw the detections of an image or of a folder's images, and write them as COCO results.
+
+    `out` gets one overlay for each image (its name, with .png), `results.json` (COCO's results format; all
+    detections, whatever their score) and `images.json` (which image id is which file).
+
+    Raises:
+        UserError: no such run, no images, an image that cannot be read.
+    """
+    predictor = load(run)
+    paths = image_files(images)
+    root = images if images.is_dir() else images.parent
+    found: list[Detections] = []
+    results_of = predictor.predict_files(paths)
+    for path, detections in progress(zip(paths, results_of), total=len(paths), label="predicting"):
+        found.append(detections)
+        overlay = draw(
+            read_image(path),
+            detections,
+            predictor.category_names,
+            schema=predictor.schema,
+            min_score=score,
+            style=Style(max_side=None),
+        )
+        write_image(out / path.relative_to(root).with_suffix(".png"), overlay)
+    _write_results(predictor, paths, root, found, out)
+    _print_summary(predictor, found, out, score)
+    return 0
+
+
+def image_files(images: Path) -> list[Path]:
+    """The image itself, or the images of a folder and its sub-folders in the order of their names."""
+    if images.is_file():
+        return [images]
+    paths = sorted(p for p in images.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    if not paths:
+        raise UserError("holds no images", f"images={images}", f"files that end in {', '.join(SUFFIXES)} are read")
+    return paths
+
+
+def _write_results(
+    predictor: Predictor, paths: Sequence[Path], root: Path, found: Sequence[Detections], out: Path
+) -> None:
+    """Boxes, masks and keypoints of one detection in one entry, as COCO's results allow."""
+    categories = tuple(Category(c["id"], c["name"]) for c in predictor.categories)
+    names = [path.relative_to(root).as_posix() for path in paths]
+    records = tuple(
+        ImageRecord(number, name, str(path), d.height, d.width)
+        for number, (name, path, d) in enumerate(zip(names, paths, found, strict=True), start=1)
+    )
+    dataset = Dataset("predictions", categories, records, predictor.schema)
+    entries: list[dict[str, Any]] = to_coco_results(dataset, found, "bbox")
+    for kind, present in (("segm", _have(found, "masks")), ("keypoints", _have(found, "keypoints"))):
+        if present:
+            for entry, more in zip(entries, to_coco_results(dataset, found, kind), strict=True):
+                entry.update(more)
+    images = [{"id": r.id, "file_name": r.file_name, "height": r.height, "width": r.width} for r in records]
+    out.mkdir(parents=True, exist_ok=True)
+    (out / RESULTS).write_text(json.dumps(entries), encoding="utf-8")
+    listing = {"images": images, "categories": [{"id": c.id, "name": c.name} for c in categories]}
+    (out / IMAGES).write_text(json.dumps(listing, ensure_ascii=False), encoding="utf-8")
+
+
+def _have(found: Sequence[Detections], field: str) -> bool:
+    return all(getattr(detections, field) is not None for detections in found)
+
+
+def _print_summary(predictor: Predictor, found: Sequence[Detections], out: Path, score: float) -> None:
+    drawn = sum(int(np.count_nonzero(d.scores >= score)) for d in found)
+    timings = predictor.timings
+    per_image = max(timings.images, 1)
+    print(f"{len(found)} images, {drawn} objects with a score of {score:g} or more, in {out}")
+    print(
+        f"seconds per image: resize {timings.resize_s / per_image:.3f}, network {timings.network_s / per_image:.3f}, "
+        f"paste {timings.paste_s / per_image:.3f}"
+    )
