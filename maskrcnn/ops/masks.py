@@ -22,8 +22,8 @@ def mask_targets(
 ) -> Tensor:
     """Targets `[R, size, size]` float32 in 0…1: what of the matched object lies in each cell of the RoI.
 
-    The S × S cells of a mask fill its ground-truth box. Each target cell takes the bilinear value at its centre or,
-    if it is coarser than the mask (`size` < S), the mean of two by two values; outside the ground-truth box it is 0.
+    The S × S cells of a mask fill its ground-truth box; outside of it a target is 0. Where targets have fewer cells
+    (`size` < S) each takes the covered share of its area, else the bilinear value at its centre.
 
     Args:
         masks: `[B, M, S, S]` uint8 {0, 1}.
@@ -39,27 +39,42 @@ def mask_targets(
     rows = ops.cast(batch_indices, "int32") * instances + ops.cast(matched, "int32")
     own_masks = ops.cast(ops.take(ops.reshape(masks, (-1, side, side)), rows, axis=0), "float32")
     own_boxes = ops.take(ops.reshape(boxes, (-1, 4)), rows, axis=0)
-    samples = 2 if masks.shape[-1] is None or size < masks.shape[-1] else 1
-    weights_x, weights_y = (_cell_weights(rois[:, k::2], own_boxes[:, k::2], side, size, samples) for k in (0, 1))
-    # Sampling and averaging are separable: two small matrix products for each RoI, on every backend alike.
+    weights_of = _area_weights if masks.shape[-1] is None or size < masks.shape[-1] else _bilinear_weights
+    weights_x, weights_y = (weights_of(rois[:, k::2], own_boxes[:, k::2], side, size) for k in (0, 1))
+    # Both rules are separable: two small matrix products for each RoI, on every backend alike.
     values = ops.matmul(ops.matmul(weights_y, own_masks), ops.transpose(weights_x, (0, 2, 1)))
+    values = ops.minimum(values, 1.0)
     return ops.cast(values >= _HALF, "float32") if binary else values
 
 
-def _cell_weights(roi: Tensor, box: Tensor, side: Tensor, size: int, samples: int) -> Tensor:
-    """Weights `[R, size, S]` of a mask's cells in each target cell, along one axis.
+def _area_weights(roi: Tensor, box: Tensor, side: Tensor, size: int) -> Tensor:
+    """Share `[R, size, S]` of each target cell that each of a mask's cells covers, along one axis.
 
     `roi` and `box` `[R, 2]` hold the lower and the upper border of each RoI and ground-truth box.
     """
-    steps = (ops.arange(size * samples, dtype="float32") + 0.5) / float(size * samples)
-    position = roi[:, :1] + (roi[:, 1:] - roi[:, :1]) * steps
-    extent = box[:, 1:] - box[:, :1]
-    inside = ops.logical_and(position >= box[:, :1], position <= box[:, 1:])
-    inside = ops.logical_and(inside, extent > 0.0)
-    share = (position - box[:, :1]) / ops.where(extent > 0.0, extent, ops.ones_like(extent))
-    last = ops.cast(side, "float32") - 1.0
-    cell = ops.minimum(ops.maximum(share * (last + 1.0) - 0.5, 0.0), last)
+    steps = ops.arange(size + 1, dtype="float32") / float(size)
+    edges = _in_cells(roi[:, :1] + (roi[:, 1:] - roi[:, :1]) * steps, box, side)
+    lower, upper = edges[:, :-1, None], edges[:, 1:, None]
     columns = ops.cast(ops.arange(side), "float32")
-    weights = ops.maximum(1.0 - ops.abs(cell[:, :, None] - columns), 0.0)
-    weights = ops.where(inside[:, :, None], weights, ops.zeros_like(weights))
-    return ops.mean(ops.reshape(weights, (-1, size, samples, side)), axis=2)
+    covered = ops.maximum(ops.minimum(upper, columns + 1.0) - ops.maximum(lower, columns), 0.0)
+    return covered / ops.maximum(upper - lower, 1e-6)
+
+
+def _bilinear_weights(roi: Tensor, box: Tensor, side: Tensor, size: int) -> Tensor:
+    """Weights `[R, size, S]` of a mask's cells at the centre of each target cell, along one axis."""
+    steps = (ops.arange(size, dtype="float32") + 0.5) / float(size)
+    position = _in_cells(roi[:, :1] + (roi[:, 1:] - roi[:, :1]) * steps, box, side)
+    last = ops.cast(side, "float32") - 1.0
+    inside = ops.logical_and(position >= 0.0, position <= last + 1.0)
+    # Between the border and the first centre the mask keeps its border value: objects touch their own box.
+    nearest = ops.minimum(ops.maximum(position - 0.5, 0.0), last)
+    columns = ops.cast(ops.arange(side), "float32")
+    weights = ops.maximum(1.0 - ops.abs(nearest[:, :, None] - columns), 0.0)
+    return ops.where(inside[:, :, None], weights, ops.zeros_like(weights))
+
+
+def _in_cells(position: Tensor, box: Tensor, side: Tensor) -> Tensor:
+    """Positions `[R, n]` of an image, in cells of the mask that fills `box [R, 2]`; beyond all cells if it is empty."""
+    extent = box[:, 1:] - box[:, :1]
+    share = (position - box[:, :1]) / ops.where(extent > 0.0, extent, ops.ones_like(extent))
+    return ops.where(extent > 0.0, share, ops.full_like(share, -1.0)) * ops.cast(side, "float32")

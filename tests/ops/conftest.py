@@ -17,14 +17,17 @@ def golden() -> dict[str, np.ndarray]:
     return arrays
 
 
-def compile_once(function, *dtypes_and_ranks: tuple[str, int]):
-    """`function` as one graph for all sizes on TensorFlow, or jitted on JAX: loops are slow outside a graph."""
+def compile_once(function, *inputs: tuple[str, int | tuple]):
+    """`function` as one graph for all sizes on TensorFlow, or jitted on JAX: loops are slow outside a graph.
+
+    `inputs` are (dtype, rank or shape with None).
+    """
     import keras
 
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        signature = [tf.TensorSpec([None] * rank, dtype) for dtype, rank in dtypes_and_ranks]
+        signature = [tf.TensorSpec([None] * s if isinstance(s, int) else s, dtype) for dtype, s in inputs]
         return tf.function(function, input_signature=signature)
     import jax
 
@@ -33,12 +36,12 @@ def compile_once(function, *dtypes_and_ranks: tuple[str, int]):
 
 @pytest.fixture(scope="session")
 def compiled():
-    """A cache of compiled functions, by any key: `compiled(key, make, *dtypes_and_ranks)`."""
+    """A cache of compiled functions, by any key: `compiled(key, make, *inputs)`."""
     cache: dict[object, object] = {}
 
-    def get(key, make, *dtypes_and_ranks):
+    def get(key, make, *inputs):
         if key not in cache:
-            cache[key] = compile_once(make(), *dtypes_and_ranks)
+            cache[key] = compile_once(make(), *inputs)
         return cache[key]
 
     return get
