@@ -19,7 +19,9 @@ from maskrcnn.tracking.store import Store, resolve_store, runs_folder
 
 CONFIG = "config.yaml"
 METRICS = "metrics.json"
-MODEL = "model.keras"
+MODELS = ("best.keras", "model/best.keras", "model.keras", "last.keras")
+"""Where a run keeps its model, the one to use first; an artifact lies in a folder of its own."""
+MODEL_FOLDER = "model"
 NEWEST = "last"
 """The word for the newest run."""
 
@@ -48,11 +50,18 @@ class RunFolder:
     @property
     def model(self) -> Path:
         """The model to use: the file asked for, else the run's own."""
-        return self.model_file or self.path / MODEL
+        found = (self.path / name for name in MODELS if (self.path / name).is_file())
+        return self.model_file or next(found, self.path / MODELS[0])
 
     def metrics(self) -> dict[str, float | None]:
         """The run's final figures (`metrics.json`); {} while there are none."""
         return _read_json(self.path / METRICS)
+
+    def pictures(self) -> dict[str, Path]:
+        """The last picture of each image key that the run has logged, by key."""
+        images = (entry for entry, _ in read_entries(self.path) if entry["kind"] == "image")
+        newest = {entry["key"]: self.path / entry["file"] for entry in images}
+        return {key: newest[key] for key in sorted(newest) if newest[key].is_file()}
 
     def curves(self) -> dict[str, list[tuple[int, float]]]:
         """Step and value of every metric that the run has logged, from its journal; the last value of a step counts."""
@@ -155,7 +164,7 @@ def _matches(where: str, runs: list[RunFolder]) -> list[RunFolder]:
 
 
 def _no_such_run(where: str, runs: list[RunFolder]) -> UserError:
-    known = [run.path.name for run in runs] + [run.name for run in runs]
+    known = [NEWEST, *(run.path.name for run in runs), *(run.name for run in runs)]
     near = difflib.get_close_matches(where, known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"give a run's id, its folder, or {NEWEST!r}"
     if not runs:
@@ -175,7 +184,7 @@ def _fetch(run_id: str, store: Store) -> RunFolder:
         client = open_client(store)
         info = client.get_run(run_id)
         folder.mkdir(parents=True, exist_ok=True)
-        for file in client.list_artifacts(run_id):
+        for file in [*client.list_artifacts(run_id), *client.list_artifacts(run_id, MODEL_FOLDER)]:
             if not file.is_dir and not (folder / file.path).exists():
                 client.download_artifacts(run_id, file.path, str(folder))
     except Exception as error:

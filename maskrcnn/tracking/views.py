@@ -13,7 +13,7 @@ TAG = "mlflow.sharedViewState."
 TABLE, IMAGES = "maskrcnn", "images"
 """Keys of the two views that every run writes."""
 METRICS = (
-    "box/AP", "box/AP50", "mask/AP", "mask/AP50", "keypoint/AP", "keypoint/AP50", "seconds/total", "parameters",
+    "box/AP", "box/AP50", "mask/AP", "mask/AP50", "keypoint/AP", "keypoint/AP50", "seconds/total", "model/parameters",
 )  # fmt: skip
 """Columns of the table of runs."""
 NEWEST_FIRST = "attributes.start_time"

@@ -11,7 +11,7 @@ import pytest
 
 from maskrcnn.errors import UserError
 from maskrcnn.tracking import Tracker, list_runs, resolve_run, unfinished_runs
-from maskrcnn.tracking.read import CONFIG, METRICS, MODEL
+from maskrcnn.tracking.read import CONFIG, METRICS, MODELS
 
 
 def make_run(root: Path, folder: str, status: str = "FINISHED", *, enabled: bool = False, name: str = "") -> Tracker:
@@ -22,8 +22,8 @@ def make_run(root: Path, folder: str, status: str = "FINISHED", *, enabled: bool
     )  # fmt: skip
     tracker.text(CONFIG, "seed: 3\n")
     tracker.text(METRICS, json.dumps({"box/AP": 0.5, "mask/AP": None}))
-    (path / MODEL).write_bytes(b"model")
-    tracker.artifact(path / MODEL)
+    (path / MODELS[0]).write_bytes(b"model")
+    tracker.artifact(path / MODELS[0], "model")
     tracker.metrics({"loss": 2.0}, step=1)
     tracker.metrics({"loss": 1.0, "other": math.nan}, step=2)
     tracker.finish(status, "why" if status != "FINISHED" else "")
@@ -61,7 +61,7 @@ def test_a_model_file_brings_its_run_along(three_runs: Path, tmp_path: Path) -> 
     (folder / "checkpoints/step5.keras").write_bytes(b"x")
     run = resolve_run(str(folder / "checkpoints/step5.keras"), three_runs)
     assert (run.path, run.model) == (folder, folder / "checkpoints/step5.keras")
-    assert resolve_run(str(folder), three_runs).model == folder / MODEL
+    assert resolve_run(str(folder), three_runs).model == folder / MODELS[0]
     alone = tmp_path / "alone.keras"
     alone.write_bytes(b"x")
     assert resolve_run(str(alone), three_runs).model == alone
@@ -97,7 +97,7 @@ def test_what_names_no_run_is_answered_with_what_to_type(where: str, words: str,
 def test_a_run_is_found_by_its_id_and_by_its_beginning(root: Path) -> None:
     tracker = make_run(root, "a", enabled=True)
     run_id = str(tracker.run_id)
-    for where in (run_id, f"runs:/{run_id}", f"runs:/{run_id}/model.keras", run_id[:8]):
+    for where in (run_id, f"runs:/{run_id}", f"runs:/{run_id}/model/best.keras", run_id[:8]):
         assert resolve_run(where, root).path == tracker.folder, where
 
 
