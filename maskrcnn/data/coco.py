@@ -67,7 +67,7 @@ def write_coco(dataset: Dataset, path: Path) -> None:
     aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(json.dumps(to_coco(dataset), ensure_ascii=False), encoding="utf-8")
+        aside.write_text(json.dumps(to_coco(dataset)), encoding="ascii")
         os.replace(aside, path)
     except OSError as error:
         with suppress(OSError):

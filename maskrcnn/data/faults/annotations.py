@@ -231,8 +231,9 @@ class _CheckedAnnotation:
             self._warn("no num_keypoints", f"has no num_keypoints; {labelled} are labelled")
         elif stated is not None and stated != labelled:
             self._warn("num_keypoints disagrees", f"says num_keypoints {stated}, {labelled} are labelled and counted")
-        unlabelled = joints[joints[:, 2] == 0]
-        if unlabelled[:, :2].any():
+        unlabelled = joints[:, 2] == 0
+        if joints[unlabelled].any():
+            joints[unlabelled] = 0
             self._warn("position without label", "has a keypoint of visibility 0 away from (0, 0); it is not used")
         if self.image.size is None:
             return

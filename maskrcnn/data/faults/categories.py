@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from maskrcnn.data.faults.report import Findings
-from maskrcnn.data.faults.values import RepeatedKeys, UnfitError, name_file, show, whole
+from maskrcnn.data.faults.values import RepeatedKeys, UnfitError, is_name, name_file, show, whole
 from maskrcnn.data.records import Category
 
 
@@ -83,7 +83,7 @@ def _read_category(
     seen[category_id] = show(name)
     if isinstance(entry, RepeatedKeys):
         findings.fault("repeated key", where, f"has {', '.join(map(show, entry.repeated))} twice")
-    elif not isinstance(name, str) or not name.strip():
+    elif not isinstance(name, str) or not is_name(name):
         what = f"has name {show(name)}, expected a text" if "name" in entry else "has no name"
         findings.fault("broken category name", where, what)
     else:
@@ -124,7 +124,7 @@ def _read_joints(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise UnfitError(f"has keypoints {show(value)}, expected a list of names")
     for joint in value:
-        if not isinstance(joint, str) or not joint.strip():
+        if not is_name(joint):
             raise UnfitError(f"has a joint named {show(joint)}, expected a text")
     return tuple(value)
 

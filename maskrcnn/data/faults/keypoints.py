@@ -12,6 +12,9 @@ NEAR_SHARE = 0.02
 NEAR_PIXELS = 2.0
 """Labelled joints may pass the image's border by this much without a word; COCO's own do, by rounding."""
 
+_FARTHEST = 1e6
+"""Pixels; farther out float32 loses whole pixels, whatever the image."""
+
 
 def read_keypoints(value: Any, num_joints: int) -> np.ndarray:
     """Joints float64 [K, 3]. Raises UnfitError for another length, for what is not a finite number, and for a
@@ -19,6 +22,8 @@ def read_keypoints(value: Any, num_joints: int) -> np.ndarray:
     flat = numbers(value, "keypoints list")
     if len(flat) != 3 * num_joints:
         raise UnfitError(f"has {len(flat)} keypoint numbers, expected 3 x {num_joints} = {3 * num_joints}")
+    if flat.size and np.abs(flat).max() > _FARTHEST:
+        raise UnfitError(f"has a keypoint at {show(float(np.abs(flat).max()))}, an absurd place")
     joints = flat.reshape(-1, 3)
     visibility = joints[:, 2]
     odd = (visibility != 0) & (visibility != 1) & (visibility != 2)

@@ -52,6 +52,17 @@ def numbers(value: Any, name: str) -> np.ndarray:
     return array
 
 
+def is_name(value: Any) -> bool:
+    """Whether `value` is a text that says something and can be written as UTF-8 (half a surrogate pair cannot)."""
+    if not isinstance(value, str) or not value.strip():
+        return False
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def show(value: Any) -> str:
     """A value on one short line for a message: control characters escaped, long values cut."""
     if isinstance(value, str):

@@ -17,6 +17,7 @@ FAULTS = {
     "name null": (lambda e: e.category(5).update(name=None), "category 5"),
     "name number": (lambda e: e.category(5).update(name=5), "category 5"),
     "name empty": (lambda e: e.category(5).update(name=""), "category 5"),
+    "name with half a surrogate": (lambda e: e.category(5).update(name="d\ud800g"), "category 5"),
     "name list": (lambda e: e.category(5).update(name=["dog"]), "category 5"),
     "duplicate id": (lambda e: e.document["categories"].append({"id": 5, "name": "cat"}), "category 5"),
     "duplicate name": (lambda e: e.document["categories"].append({"id": 6, "name": "dog"}), "category 6"),
