@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 from maskrcnn.errors import UserError
@@ -32,6 +34,28 @@ def run_command(main: Callable[[list[str]], int]) -> NoReturn:
     except BrokenPipeError:
         code = _forget_stdout()
     sys.exit(code)
+
+
+@contextlib.contextmanager
+def quiet_imports() -> Iterator[None]:
+    """Holds back what libraries write to the stderr descriptor while they are imported; shows it if that fails.
+
+    TensorFlow 2.21 reports oneDNN and missing GPU drivers before its log level counts: no variable silences it.
+    """
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as held:
+        before = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(before, held.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(before, 2)
+            os.close(before)
 
 
 def _print_any_text() -> None:

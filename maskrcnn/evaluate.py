@@ -19,7 +19,7 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before anything imports TensorFlow, which reads it once
 
-from maskrcnn.cli import run_command
+from maskrcnn.cli import quiet_imports, run_command
 from maskrcnn.config.arguments import HELP_FLAGS, split_pairs, take_flags
 from maskrcnn.config.names import nearest
 from maskrcnn.errors import ProblemsError, UsageError
@@ -47,7 +47,8 @@ def main(arguments: list[str]) -> int:
     problems = validate_evaluation(config)
     if problems:
         raise ProblemsError(problems)
-    from maskrcnn.workflows.evaluate import evaluate
+    with quiet_imports():
+        from maskrcnn.workflows.evaluate import evaluate
 
     return evaluate(own["run"], config)
 

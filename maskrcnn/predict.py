@@ -19,7 +19,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before anything imports Te
 
 from pathlib import Path
 
-from maskrcnn.cli import run_command
+from maskrcnn.cli import quiet_imports, run_command
 from maskrcnn.config.arguments import HELP_FLAGS, read_number, refuse_rest, split_pairs, take_flags
 from maskrcnn.config.paths import absolute
 from maskrcnn.errors import UsageError, UserError
@@ -43,7 +43,8 @@ def main(arguments: list[str]) -> int:
     out = Path(absolute(own.get("out", "predictions"), Path.cwd()))
     if out.exists() and not out.is_dir():
         raise UserError("is a file, not a folder", f"out={out}")
-    from maskrcnn.workflows.predict import predict
+    with quiet_imports():
+        from maskrcnn.workflows.predict import predict
 
     return predict(own["run"], images, out, score=score)
 

@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from maskrcnn.cli import run_command
+from maskrcnn.cli import quiet_imports, run_command
 from maskrcnn.config.arguments import quote, split_pairs, unknown_flag
 from maskrcnn.config.help import help_page
 from maskrcnn.config.schema import Config
@@ -168,7 +168,8 @@ def _train(overrides: Sequence[str]) -> int:
 def _call_train(config: Config, overrides: list[str]) -> float:
     from hydra.core.hydra_config import HydraConfig
 
-    from maskrcnn.workflows.train import train
+    with quiet_imports():
+        from maskrcnn.workflows.train import train
 
     return train(config, Path(HydraConfig.get().runtime.output_dir).absolute(), overrides)
 

@@ -76,3 +76,19 @@ def test_letters_that_the_terminal_lacks_are_escaped():
     )
     assert done.returncode == 0
     assert done.stdout == b"Stra\\xdfe \\ud800\n"
+
+
+def test_what_imports_write_is_held_back_unless_they_fail():
+    body = (
+        "import os, sys\n"
+        "from maskrcnn.cli import quiet_imports\n"
+        "def main(arguments):\n"
+        "    with quiet_imports(): os.write(2, b'noise')\n"
+        "    print('word', file=sys.stderr)\n"
+        "    with quiet_imports():\n"
+        "        os.write(2, b'reason\\n')\n"
+        "        raise UserError('failed')"
+    )
+    done = _run(body)
+    assert done.returncode == 1
+    assert done.stderr == "word\nreason\nfailed\n"
