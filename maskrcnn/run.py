@@ -159,7 +159,7 @@ def _train(overrides: Sequence[str]) -> int:
             return float("nan")
 
     folder = _output_folder(line.overrides, "hydra.run", _slug(config, overrides))
-    _run_hydra(job, [*line.overrides, *folder], line.config_name)
+    _run_hydra(job, [*line.overrides, *_sent_to(folder, "hydra.run")], line.config_name)
     if outcome:
         raise outcome[0]
     return 0
@@ -183,12 +183,12 @@ def _sweep(overrides: Sequence[str]) -> int:
     folder = _output_folder(line.overrides, "hydra.sweep", "sweep")
     failed = False
     try:
-        _run_hydra(_sweep_job, ["--multirun", *line.overrides, *folder], line.config_name)
+        arguments = ["--multirun", *line.overrides, *_sent_to(folder, "hydra.sweep")]
+        _run_hydra(_sweep_job, arguments, line.config_name)
     except JobFailedError:
         failed = True  # Each failed job has said why.
-    if folder:
-        where = Path(folder[0].partition("=")[2].strip('"'))
-        jobs = read_jobs(where)
+    if folder is not None:
+        jobs = read_jobs(folder)
         print(describe_jobs(jobs), flush=True)
         failed = failed or any(job.failed for job in jobs)
         _complain_of_failures([job.folder.name for job in jobs if job.failed], len(jobs))
@@ -232,10 +232,15 @@ def _slug(config: Config, overrides: Sequence[str]) -> str:
     return words[:60] or str(config.task)
 
 
-def _output_folder(overrides: Sequence[str], key: str, name: str) -> list[str]:
-    """The override that sends the output to a new folder, unless the user has named one."""
+def _sent_to(folder: Path | None, key: str) -> list[str]:
+    """The override that sends the output to the folder."""
+    return [] if folder is None else [f"{key}.dir={quote(str(folder))}"]
+
+
+def _output_folder(overrides: Sequence[str], key: str, name: str) -> Path | None:
+    """A new folder for the output; None where the user has named one."""
     if any(override.startswith(f"{key}.dir=") for override in overrides):
-        return []
+        return None
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     base = Path.cwd() / RUNS
     try:
@@ -246,7 +251,7 @@ def _output_folder(overrides: Sequence[str], key: str, name: str) -> list[str]:
                 folder.mkdir()
             except FileExistsError:
                 continue  # Another run of this second has it.
-            return [f"{key}.dir={quote(str(folder))}"]
+            return folder
     except OSError as error:
         raise UserError(f"no folder for the run can be made: {error.strerror}", str(base)) from error
     raise UserError("no free name for the run's folder", str(base))

@@ -92,7 +92,7 @@ def test_runs_of_the_same_second_do_not_share_a_folder(launch, monkeypatch):
     from maskrcnn import run as command
 
     monkeypatch.chdir(launch)
-    names = {command._output_folder([], "hydra.run", "same")[0] for _ in range(5)}
+    names = {command._output_folder([], "hydra.run", "same") for _ in range(5)}
     assert len(names) == 5
     assert len(run_folders(launch)) == 5
 
