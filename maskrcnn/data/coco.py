@@ -39,7 +39,7 @@ def load_coco(
     Raises:
         ProblemsError: there are faults, and `faults` is not drop or nothing is left without them.
     """
-    found = inspect(annotations, images, head=head, decode_images=False)
+    found = inspect(annotations, images, head=head, decode_images=False, keep=True)
     report = found.report
     if report.faults and (faults != "drop" or report.is_fatal or not any(i.annotations for i in found.images)):
         report.raise_for_faults()

@@ -13,11 +13,11 @@ from pathlib import Path
 from types import MappingProxyType
 
 from maskrcnn.data.faults.annotations import AnnotationChecks
-from maskrcnn.data.faults.categories import check_categories
-from maskrcnn.data.faults.contents import check_contents, warn_of_unused_files
+from maskrcnn.data.faults.categories import CheckedCategories
+from maskrcnn.data.faults.contents import Contents, warn_of_unused_files
 from maskrcnn.data.faults.decoding import decode_all
 from maskrcnn.data.faults.document import read_document
-from maskrcnn.data.faults.images import CheckedImage, check_images, open_folder
+from maskrcnn.data.faults.images import CheckedImage, CheckedImages, open_folder
 from maskrcnn.data.faults.report import FaultReport, Findings
 from maskrcnn.data.records import Annotation, Category, ImageRecord
 from maskrcnn.progress import ProgressLine
@@ -46,42 +46,48 @@ def examine(annotations: Path, images: Path, *, head: str, decode_images: bool =
         head: box | mask | keypoint | mask_keypoint; annotations and categories follow it.
         decode_images: decode every pixel, and look for unused files; else only the headers are read.
     """
-    return inspect(annotations, images, head=head, decode_images=decode_images).report
+    return inspect(annotations, images, head=head, decode_images=decode_images, keep=False).report
 
 
-def inspect(annotations: Path, images: Path, *, head: str, decode_images: bool) -> Inspection:
-    """The good images and annotations, with the report; arguments as `examine`."""
+def inspect(annotations: Path, images: Path, *, head: str, decode_images: bool, keep: bool) -> Inspection:
+    """The good images and annotations, with the report; arguments as `examine`.
+
+    With `keep` false the images come without their annotations, and memory does not grow with those.
+    """
     masks, keypoints = HEADS[head]
     findings = Findings()
-    document = read_document(annotations, findings)
+    checked_images = CheckedImages(findings)
+    categories = CheckedCategories(keypoints, head == "keypoint", findings)
+    document = read_document(annotations, {"images": checked_images.add, "categories": categories.add}, findings)
     folder = open_folder(images, findings)
     if document is None:
         return Inspection((), (), findings.report(str(annotations), {}))
-    num_images, num_annotations = len(document.images), len(document.annotations)
-    categories = check_categories(
-        document.categories, keypoints=keypoints, keypoints_only=head == "keypoint", findings=findings
-    )
-    checked_images = check_images(document.images, folder, findings)
+    categories.finish()
+    if not document.sizes["images"]:
+        findings.fault("no images", "images", "the list is empty: there is nothing to learn from")
+    checked_images.finish(folder)
+    by_id = checked_images.by_id
     if decode_images and folder is not None:
-        _check_all_pixels(checked_images, findings)
-        warn_of_unused_files(folder.path, checked_images.values(), findings)
-    checks = AnnotationChecks(checked_images, categories, masks, keypoints, findings)
-    by_image: dict[int, list[Annotation]] = defaultdict(list)
-    for image_id, annotation in checks.read(document.annotations):
-        by_image[image_id].append(annotation)
-    check_contents(
-        by_image, checked_images, categories, head=head, any_annotation=num_annotations > 0, findings=findings
-    )
-    records = _records(checked_images, by_image)
-    everything = [annotation for record in records for annotation in record.annotations]
+        _check_all_pixels(by_id, findings)
+        warn_of_unused_files(folder.path, by_id.values(), findings)
+    checks = AnnotationChecks(by_id, categories, masks, keypoints, findings)
+    contents = Contents(categories, head, findings)
+    kept: dict[int, list[Annotation]] = defaultdict(list)
+    for image_id, annotation in checks.read(document.annotations()):
+        contents.add(by_id[image_id], annotation)
+        if keep:
+            kept[image_id].append(annotation)
+    num_annotations = document.sizes.get("annotations", 0)
+    contents.finish(by_id.values(), num_entries=num_annotations, num_dropped=checks.num_dropped)
+    records = _records(by_id, kept)
     counts = {
-        "images": num_images,
-        "images dropped": num_images - len(records),
+        "images": document.sizes["images"],
+        "images dropped": document.sizes["images"] - len(records),
         "annotations": num_annotations,
         "annotations dropped": checks.num_dropped,
         "annotations excluded": checks.num_excluded,
-        "crowds": sum(annotation.is_crowd for annotation in everything),
-        "categories": len(document.categories),
+        "crowds": contents.crowds,
+        "categories": document.sizes.get("categories", 0),
         "categories excluded": len(categories.excluded),
     }
     return Inspection(tuple(categories.kept), records, findings.report(str(annotations), counts))

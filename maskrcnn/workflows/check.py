@@ -48,7 +48,7 @@ def check_config(config: Config) -> int:
         print(f"fault: {problem}")
     for warning in _shared_images(parts, inspections):
         print(f"warning: {warning}")
-    faults = sum(len(inspection.report.faults) for inspection in inspections) + len(problems)
+    faults = sum(inspection.report.count("fault") for inspection in inspections) + len(problems)
     if len(parts) > 1:
         print(f"\n{len(parts)} parts: {faults} fault{'' if faults == 1 else 's'} in all")
     return 1 if faults else 0
@@ -86,7 +86,7 @@ def _embedded_parts(dataset: DatasetConfig) -> list[Part]:
 def _examine(part: Part, head: str) -> Inspection:
     """Examines one part and prints what was found."""
     start = time.monotonic()
-    inspection = inspect(part.annotations, part.images, head=head, decode_images=True)
+    inspection = inspect(part.annotations, part.images, head=head, decode_images=True, keep=False)
     if part.name:
         print(f"\n{part.name}: {part.annotations}")
     for line in inspection.report.lines():

@@ -1,12 +1,12 @@
 """Checks of the list of annotations, one after the other: ids, box, area, crowd flag, mask and keypoints.
 
-A legal annotation becomes a record at once; its raw entry is let go, so that the file's lists shrink as the records
-grow. What the head does not use (masks under a box head) is checked too, but only warned of.
+A legal annotation becomes a record at once. What the head does not use (masks under a box head) is checked too, but
+only warned of.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,10 +56,9 @@ class AnnotationChecks:
         self._labels = self.categories.labels
         self._by_id = {category.id: category for category in self.categories.kept}
 
-    def read(self, entries: list[Any]) -> Iterator[tuple[int, Annotation]]:
-        """(image id, annotation) of each good one; empties `entries` on the way."""
-        for index in range(len(entries)):
-            entry, entries[index] = entries[index], None
+    def read(self, entries: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, Annotation]]:
+        """(image id, annotation) of each good one of (index, entry)."""
+        for index, entry in entries:
             try:
                 owner = self._owner(entry, index)
             except UnfitError:

@@ -13,86 +13,102 @@ from maskrcnn.data.records import Category
 
 @dataclass
 class CheckedCategories:
-    """The categories that a head learns, and the ids of those that the file declares beside them."""
+    """The categories that a head learns, and the ids of those that the file declares beside them.
 
+    Attributes:
+        keypoints: the head predicts keypoints: joints and bones are checked strictly.
+        keypoints_only: categories without joints are left out.
+        findings: gets what is wrong.
+        kept: good categories; in the order of their ids after `finish`.
+        excluded: legal categories that the head does not learn.
+        faulty: ids of categories with a fault.
+    """
+
+    keypoints: bool
+    keypoints_only: bool
+    findings: Findings
     kept: list[Category] = field(default_factory=list)
     excluded: set[int] = field(default_factory=set)
-    """Legal categories that the head does not learn: without keypoints, under a keypoint head."""
     faulty: set[int] = field(default_factory=set)
+    _seen: dict[int, str] = field(default_factory=dict)
+    _names: dict[str, int] = field(default_factory=dict)
 
     @property
     def labels(self) -> dict[int, int]:
         """Category id → label 1…C."""
         return {category.id: label for label, category in enumerate(self.kept, start=1)}
 
-
-def check_categories(
-    entries: list[Any], *, keypoints: bool, keypoints_only: bool, findings: Findings
-) -> CheckedCategories:
-    """The categories in the order of their ids.
-
-    Args:
-        entries: the file's list.
-        keypoints: the head predicts keypoints: joints and bones are checked strictly.
-        keypoints_only: categories without joints are left out.
-        findings: gets what is wrong.
-    """
-    checked = CheckedCategories()
-    seen: dict[int, str] = {}
-    names: dict[str, int] = {}
-    for index, entry in enumerate(entries):
-        category = _read_category(entry, index, seen, keypoints, checked, findings)
+    def add(self, index: int, entry: Any) -> None:
+        """Checks the entry at `index` of the file's list."""
+        category = self._read(entry, f"categories[{index}]")
         if category is None:
-            continue
-        if category.name in names:
-            findings.fault(
+            return
+        if category.name in self._names:
+            self.findings.fault(
                 "duplicate category name",
                 f"category {category.id}",
-                f"is named {show(category.name)} like category {names[category.name]}",
+                f"is named {show(category.name)} like category {self._names[category.name]}",
                 "rename or join them",
             )
-            checked.faulty.add(category.id)
-        elif keypoints_only and not category.keypoints:
-            checked.excluded.add(category.id)
+            self.faulty.add(category.id)
+        elif self.keypoints_only and not category.keypoints:
+            self.excluded.add(category.id)
         else:
-            names[category.name] = category.id
-            checked.kept.append(category)
-    checked.kept.sort(key=lambda category: category.id)
-    if keypoints:
-        _keep_one_schema(checked, keypoints_only, findings)
-    return checked
+            self._names[category.name] = category.id
+            self.kept.append(category)
 
+    def finish(self) -> None:
+        """Puts the good ones in order and checks them against each other."""
+        self.kept.sort(key=lambda category: category.id)
+        if self.keypoints:
+            self._keep_one_schema()
 
-def _read_category(
-    entry: Any, index: int, seen: dict[int, str], keypoints: bool, checked: CheckedCategories, findings: Findings
-) -> Category | None:
-    where = f"categories[{index}]"
-    if not isinstance(entry, dict):
-        findings.fault("broken category", where, f"is {show(entry)}, expected an object")
+    def _read(self, entry: Any, where: str) -> Category | None:
+        if not isinstance(entry, dict):
+            self.findings.fault("broken category", where, f"is {show(entry)}, expected an object")
+            return None
+        category_id = whole(entry.get("id"))
+        if category_id is None:
+            what = f"has id {show(entry['id'])}, expected a whole number" if "id" in entry else "has no id"
+            self.findings.fault("broken category id", where, what)
+            return None
+        where = f"category {category_id}"
+        name = entry.get("name")
+        if category_id in self._seen:
+            what = f"stands twice: {self._seen[category_id]} and {show(name)}"
+            self.findings.fault("duplicate category id", where, what)
+            return None
+        self._seen[category_id] = show(name)
+        if isinstance(entry, RepeatedKeys):
+            self.findings.fault("repeated key", where, f"has {', '.join(map(show, entry.repeated))} twice")
+        elif not isinstance(name, str) or not is_name(name):
+            what = f"has name {show(name)}, expected a text" if "name" in entry else "has no name"
+            self.findings.fault("broken category name", where, what)
+        else:
+            try:
+                return _with_joints(entry, category_id, name, self.keypoints, self.findings)
+            except UnfitError as error:
+                self.findings.fault("broken keypoint names", f"{where} ({name_file(name)})", str(error))
+        self.faulty.add(category_id)
         return None
-    category_id = whole(entry.get("id"))
-    if category_id is None:
-        what = f"has id {show(entry['id'])}, expected a whole number" if "id" in entry else "has no id"
-        findings.fault("broken category id", where, what)
-        return None
-    where = f"category {category_id}"
-    name = entry.get("name")
-    if category_id in seen:
-        findings.fault("duplicate category id", where, f"stands twice: {seen[category_id]} and {show(name)}")
-        return None
-    seen[category_id] = show(name)
-    if isinstance(entry, RepeatedKeys):
-        findings.fault("repeated key", where, f"has {', '.join(map(show, entry.repeated))} twice")
-    elif not isinstance(name, str) or not is_name(name):
-        what = f"has name {show(name)}, expected a text" if "name" in entry else "has no name"
-        findings.fault("broken category name", where, what)
-    else:
-        try:
-            return _with_joints(entry, category_id, name, keypoints, findings)
-        except UnfitError as error:
-            findings.fault("broken keypoint names", f"{where} ({name_file(name)})", str(error))
-    checked.faulty.add(category_id)
-    return None
+
+    def _keep_one_schema(self) -> None:
+        """One keypoint head has one list of joints: categories with other joints than most cannot be learned too."""
+        lists = Counter(category.keypoints for category in self.kept if category.keypoints)
+        if len(lists) < 2:
+            return
+        usual = lists.most_common(1)[0][0]
+        example = next(category for category in self.kept if category.keypoints == usual)
+        for category in [c for c in self.kept if c.keypoints and c.keypoints != usual]:
+            self.findings.fault(
+                "joints of another kind",
+                f"category {category.id} ({name_file(category.name)})",
+                f"has {len(category.keypoints)} joints, category {example.id} ({name_file(example.name)}) has "
+                f"{len(usual)}{' with other names' if len(usual) == len(category.keypoints) else ''}",
+                "one keypoint head learns one list of joints: split the file by category",
+            )
+            self.kept.remove(category)
+            self.faulty.add(category.id)
 
 
 def _with_joints(
@@ -161,22 +177,3 @@ def _read_pair(bone: Any) -> tuple[int, int] | None:
         return None
     start, end = whole(bone[0]), whole(bone[1])
     return None if start is None or end is None else (start, end)
-
-
-def _keep_one_schema(checked: CheckedCategories, keypoints_only: bool, findings: Findings) -> None:
-    """One keypoint head has one list of joints: categories with other joints than most cannot be learned with them."""
-    lists = Counter(category.keypoints for category in checked.kept if category.keypoints)
-    if len(lists) < 2:
-        return
-    usual = lists.most_common(1)[0][0]
-    example = next(category for category in checked.kept if category.keypoints == usual)
-    for category in [c for c in checked.kept if c.keypoints and c.keypoints != usual]:
-        findings.fault(
-            "joints of another kind",
-            f"category {category.id} ({name_file(category.name)})",
-            f"has {len(category.keypoints)} joints, category {example.id} ({name_file(example.name)}) has "
-            f"{len(usual)}{' with other names' if len(usual) == len(category.keypoints) else ''}",
-            "one keypoint head learns one list of joints: split the file by category",
-        )
-        checked.kept.remove(category)
-        checked.faulty.add(category.id)

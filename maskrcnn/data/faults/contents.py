@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 
 from maskrcnn.data.faults.categories import CheckedCategories
@@ -20,68 +21,85 @@ _PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", "
 _MOST_FILES = 1_000_000
 
 
-def check_contents(
-    by_image: Mapping[int, Sequence[Annotation]],
-    images: Mapping[int, CheckedImage],
-    categories: CheckedCategories,
-    *,
-    head: str,
-    any_annotation: bool,
-    findings: Findings,
-) -> None:
-    """Notes categories without instances, images without annotations and whatever leaves the head nothing to learn."""
-    everything = [annotation for annotations in by_image.values() for annotation in annotations]
-    instances = Counter(annotation.label for annotation in everything if not annotation.is_crowd)
-    _check_that_something_is_left(everything, categories, head, any_annotation, findings)
-    unused = [category for category in categories.kept if not instances[categories.labels[category.id]]]
-    for category in unused if everything else ():
-        where = f"category {category.id} ({name_file(category.name)})"
-        findings.warn("category without instances", where, "has no instance")
-    bare = [image.where for image in images.values() if image.good and not by_image.get(image.id)]
-    if bare and everything:
-        findings.warn("image without annotations", "images", f"{len(bare)} without annotations: {_some(bare)}")
-    _warn_of_other_units(everything, images, by_image, findings)
+@dataclass
+class Contents:
+    """What must be known of all good annotations together, gathered one after the other."""
 
+    categories: CheckedCategories
+    head: str
+    findings: Findings
+    total: int = 0
+    crowds: int = 0
+    instances: Counter[int] = field(default_factory=Counter)
+    """Objects that are no crowds, by label."""
+    used_images: set[int] = field(default_factory=set)
+    any_labelled: bool = False
+    _in_first_pixel: int = 0
+    _beyond: int = 0
+    _as_corners: int = 0
 
-def _check_that_something_is_left(
-    everything: Sequence[Annotation], categories: CheckedCategories, head: str, any_annotation: bool, findings: Findings
-) -> None:
-    kind = "nothing to learn"
-    if not categories.kept and "keypoint" in head and categories.excluded:
-        findings.fault(kind, "categories", f"none declares keypoints, which head={head} needs", "task=mask or task=box")
-    elif not categories.kept and not categories.faulty:
-        findings.fault(kind, "categories", "the list is empty")
-    elif not any_annotation:
-        findings.fault(kind, "annotations", "the list is empty")
-    elif "keypoint" in head and everything and not any(_is_labelled(annotation) for annotation in everything):
-        findings.fault(kind, "annotations", f"none has a labelled keypoint, which head={head} needs")
-    elif everything and all(annotation.is_crowd for annotation in everything):
-        findings.warn("crowds only", "annotations", "all are crowds, from which nothing is learned")
+    def add(self, image: CheckedImage, annotation: Annotation) -> None:
+        """Takes note of a good annotation."""
+        self.total += 1
+        self.used_images.add(image.id)
+        if annotation.is_crowd:
+            self.crowds += 1
+        else:
+            self.instances[annotation.label] += 1
+        if annotation.keypoints is not None and not self.any_labelled:
+            self.any_labelled = bool((annotation.keypoints[:, 2] > 0).any())
+        box, size = annotation.box, image.size
+        self._in_first_pixel += max(box) <= 1.001
+        if size is not None and (box[2] > size[1] + 2 or box[3] > size[0] + 2):
+            self._beyond += 1
+            self._as_corners += _fits_as_corners(box, size)
 
+    def finish(self, images: Iterable[CheckedImage], *, num_entries: int, num_dropped: int) -> None:
+        """Notes categories without instances, images without annotations, and a head that has nothing to learn.
 
-def _is_labelled(annotation: Annotation) -> bool:
-    return annotation.keypoints is not None and bool((annotation.keypoints[:, 2] > 0).any())
+        Args:
+            images: all of the list.
+            num_entries: annotations in the file, good or not.
+            num_dropped: those with a fault.
+        """
+        self._check_that_something_is_left(num_entries, num_dropped)
+        if not self.total:
+            return
+        labels = self.categories.labels
+        for category in self.categories.kept:
+            if not self.instances[labels[category.id]]:
+                where = f"category {category.id} ({name_file(category.name)})"
+                self.findings.warn("category without instances", where, "has no instance")
+        bare = [image.where for image in images if image.good and image.id not in self.used_images]
+        if bare:
+            what = f"{len(bare)} without annotations: {_some(bare)}"
+            self.findings.warn("image without annotations", "images", what)
+        self._warn_of_other_units()
 
+    def _check_that_something_is_left(self, num_entries: int, num_dropped: int) -> None:
+        kind, categories, findings = "nothing to learn", self.categories, self.findings
+        if not categories.kept and categories.excluded:
+            what = f"none declares keypoints, which head={self.head} needs"
+            findings.fault(kind, "categories", what, "task=mask or task=box")
+        elif not categories.kept and not categories.faulty:
+            findings.fault(kind, "categories", "the list is empty")
+        elif not num_entries:
+            findings.fault(kind, "annotations", "the list is empty")
+        elif not self.total and not num_dropped:
+            findings.fault(kind, "annotations", f"none is of a category that head={self.head} learns")
+        elif "keypoint" in self.head and self.total and not self.any_labelled:
+            findings.fault(kind, "annotations", f"none has a labelled keypoint, which head={self.head} needs")
+        elif self.total and self.crowds == self.total:
+            findings.warn("crowds only", "annotations", "all are crowds, from which nothing is learned")
 
-def _warn_of_other_units(
-    everything: Sequence[Annotation],
-    images: Mapping[int, CheckedImage],
-    by_image: Mapping[int, Sequence[Annotation]],
-    findings: Findings,
-) -> None:
-    """Boxes in shares of the image, or as two corners: legal numbers with another meaning."""
-    if not everything:
-        return
-    hint = "COCO has [x, y, width, height] in pixels"
-    if all(max(annotation.box) <= 2 and max(annotation.box[2:]) <= 1.001 for annotation in everything):
-        findings.warn("boxes in other units", "annotations", "all boxes lie within the first pixel", hint)
-        return
-    sized = [(images[key].size, annotation) for key, found in by_image.items() for annotation in found]
-    beyond = [(size, a.box) for size, a in sized if size and (a.box[2] > size[1] + 2 or a.box[3] > size[0] + 2)]
-    corners = [box for size, box in beyond if _fits_as_corners(box, size)]
-    if len(corners) >= 3 and len(corners) > 0.2 * len(everything) and len(corners) > 0.9 * len(beyond):
-        what = f"{len(corners)} boxes pass the border and would fit as x1, y1, x2, y2"
-        findings.warn("boxes in other units", "annotations", what, hint)
+    def _warn_of_other_units(self) -> None:
+        """Boxes in shares of the image, or as two corners: legal numbers with another meaning."""
+        kind, hint = "boxes in other units", "COCO has [x, y, width, height] in pixels"
+        if self._in_first_pixel == self.total:
+            self.findings.warn(kind, "annotations", "all boxes lie within the first pixel", hint)
+        elif self._as_corners >= max(3, 0.2 * self.total, 0.9 * self._beyond):
+            what = f"{self._as_corners} boxes pass the border and would fit as x1, y1, x2, y2"
+            self.findings.warn(kind, "annotations", what, hint)
 
 
 def _fits_as_corners(box: tuple[float, float, float, float], size: tuple[int, int]) -> bool:

@@ -1,169 +1,156 @@
-"""The annotation file as a whole: a readable JSON object with lists of images, annotations and categories."""
+"""The annotation file as a whole: a readable JSON object with lists of images, annotations and categories.
+
+It is read twice, item by item: annotations can only be judged when all images and categories are known, and COCO's
+own files name the categories last. So memory stays bounded by what is kept, whatever the file.
+"""
 
 from __future__ import annotations
 
-import json
 import os
 import stat
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from maskrcnn.data.faults.json_stream import VALUE, JsonError, JsonReader
 from maskrcnn.data.faults.report import Findings
-from maskrcnn.data.faults.values import RepeatedKeys, show
+from maskrcnn.data.faults.values import show
 
-LONGEST_NUMBER = 300
-"""Digits of the longest integer that is read as one; longer ones become infinite and are refused where they stand
-(a float ends at 1.8e308, and Python refuses integers of more than 4300 digits)."""
+LISTS = ("images", "annotations", "categories")
 
-
-_UNREADABLE = object()
-"""In place of the content of a file that has none (null is a content, too)."""
+_HEAD = 4096
 
 
 @dataclass
 class Document:
-    """The three lists of a COCO file. Their items are not checked yet."""
+    """A file of which every item has been parsed once; `sizes` holds the lengths of its three lists."""
 
-    images: list[Any]
-    annotations: list[Any]
-    categories: list[Any]
+    path: Path
+    findings: Findings
+    sizes: dict[str, int] = field(default_factory=dict)
+    keys: list[str] = field(default_factory=list)
+
+    def annotations(self) -> Iterator[tuple[int, Any]]:
+        """(index, item) of the list of annotations; of the last one, as other readers do, if there are several."""
+        before = self.keys.count("annotations") - 1
+        with open(self.path, "rb") as file:
+            reader = JsonReader(file)
+            try:
+                for key, index, item in reader.items():
+                    if key == "annotations" and index != VALUE and reader.keys.count(key) > before:
+                        yield index, item
+            except (JsonError, UnicodeDecodeError, RecursionError):
+                self.findings.fault("unreadable annotation file", str(self.path), "has changed while it was read")
 
 
-def read_document(path: Path, findings: Findings) -> Document | None:
-    """The lists of the file at `path`; None where there is a fault that leaves nothing to check."""
+def read_document(
+    path: Path, visitors: Mapping[str, Callable[[int, Any], None]], findings: Findings
+) -> Document | None:
+    """Reads the file once and gives each item of a list to the visitor of its key (index, item).
+
+    None where there is a fault that leaves nothing more to check.
+    """
+    file = _open(path, findings)
+    if file is None:
+        return None
+    document = Document(path, findings)
+    with file:
+        reader = JsonReader(file)
+        complaint = _visit(reader, visitors, document)
     where = str(path)
-    text = _read_text(path, where, findings)
-    content = _UNREADABLE if text is None else _parse(text, where, findings)
-    del text
-    if content is _UNREADABLE:
+    if complaint:
+        kind, what = complaint
+        findings.fault(kind, where, what)
         return None
-    if not isinstance(content, dict):
-        findings.fault("not a COCO file", where, f"holds {show(content)}, expected an object with images, annotations, "
-                       "categories", "give the instances or keypoints file, not a results file")  # fmt: skip
-        return None
-    return _lists(content, where, findings)
+    if reader.constants:
+        shown = f"{len(reader.constants)} × {reader.constants[0]}"
+        findings.warn("not strict JSON", where, f"holds {shown}, which other JSON readers refuse")
+    document.keys = reader.keys
+    _check_keys(document, where, findings)
+    return document if "images" in document.sizes else None
 
 
-def _read_text(path: Path, where: str, findings: Findings) -> str | None:
-    """The file's text; its kind is looked at first, since opening a pipe would wait for ever."""
-    kind = "unreadable annotation file"
+def _visit(
+    reader: JsonReader, visitors: Mapping[str, Callable[[int, Any], None]], document: Document
+) -> tuple[str, str] | None:
+    """Passes every item on and counts; the kind and text of what ended the reading, if something did."""
+    try:
+        for key, index, item in reader.items():
+            if key not in LISTS:
+                continue
+            if index == VALUE:
+                if item != []:
+                    what = f"{key!r} is {show(item)}, expected a list"
+                    document.findings.fault("not a COCO file", str(document.path), what)
+                document.sizes[key] = 0
+            else:
+                document.sizes[key] += 1
+                if key in visitors:
+                    visitors[key](index, item)
+    except RecursionError:
+        return "not JSON", "is nested too deeply for a COCO file"
+    except UnicodeDecodeError:
+        return "unreadable annotation file", "is not UTF-8; save it as UTF-8"
+    except JsonError as error:
+        return "not JSON" if " in line " in str(error) else "not a COCO file", str(error)
+    except OSError as error:
+        return "unreadable annotation file", f"cannot be read ({_reason(error)})"
+    return None
+
+
+def _check_keys(document: Document, where: str, findings: Findings) -> None:
+    for name in LISTS:
+        if name not in document.keys:
+            close = [key for key in document.keys if key.lower().rstrip("s") == name.rstrip("s")]
+            hint = f"it has {show(close[0])}" if close else ""
+            findings.fault("not a COCO file", where, f"has no list {name!r}", hint)
+        elif document.keys.count(name) > 1:
+            what = f"the top level has {name!r} {document.keys.count(name)} times; only the last one would be read"
+            findings.fault("repeated key", where, what)
+
+
+def _open(path: Path, findings: Findings) -> BinaryIO | None:
+    """The opened file; its kind is looked at first, since opening a pipe would wait for ever."""
+    kind, where = "unreadable annotation file", str(path)
     try:
         mode = os.stat(path).st_mode
-        if stat.S_ISDIR(mode):
-            findings.fault(kind, where, "is a folder, expected a JSON file")
-            return None
         if not stat.S_ISREG(mode):
-            findings.fault(kind, where, "is not a regular file")
+            what = "is a folder, expected a JSON file" if stat.S_ISDIR(mode) else "is not a regular file"
+            findings.fault(kind, where, what)
             return None
-        with open(path, "rb") as file:
-            head = file.read(4096)
-            if not _looks_like_json(head, where, findings):
-                return None
-            data = head + file.read()
+        file = open(path, "rb")  # noqa: SIM115 (closed by the caller)
+        complaint = _complaint(file.read(_HEAD))
+        file.seek(0)
     except FileNotFoundError:
         findings.fault(kind, where, "there is no such file")
         return None
     except (OSError, ValueError) as error:
         findings.fault(kind, where, f"cannot be read ({_reason(error)})")
         return None
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        findings.fault(kind, where, f"is not UTF-8 (byte {error.start})", "save it as UTF-8")
+    if complaint:
+        file.close()
+        findings.fault(kind, where, *complaint)
         return None
+    return file
 
 
-def _looks_like_json(head: bytes, where: str, findings: Findings) -> bool:
-    """Whether the first bytes can begin a JSON text in UTF-8; noted before a file of gigabytes is read for nothing."""
-    kind = "unreadable annotation file"
+def _complaint(head: bytes) -> tuple[str, str] | None:
+    """What a file of this beginning is instead of JSON in UTF-8, and what to do."""
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if not head:
-        findings.fault(kind, where, "is empty (0 bytes)")
-    elif head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        findings.fault(kind, where, "is UTF-16, expected UTF-8", "save it as UTF-8")
-    elif head.startswith((b"PK\x03\x04", b"\x1f\x8b")):
-        findings.fault(kind, where, "is a compressed file, expected JSON", "unpack it first")
-    elif b"\x00" in head:
-        findings.fault(kind, where, "is not a JSON text (it holds zero bytes)")
-    elif len(head) < 4096 and not start:
-        findings.fault(kind, where, "holds nothing but white space")
-    elif start.startswith(b"version https://git-lfs"):
-        findings.fault(kind, where, "is a Git LFS pointer, not the file itself", "run `git lfs pull`")
-    else:
-        return True
-    return False
-
-
-def _parse(text: str, where: str, findings: Findings) -> Any:
-    kind = "not JSON"
-    try:
-        return _load(text, where, findings, parse_int=None)
-    except RecursionError:
-        findings.fault(kind, where, "is nested too deeply for a COCO file")
-    except json.JSONDecodeError as error:
-        at_end = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string")
-        hint = "the file is truncated" if at_end else ""
-        findings.fault(kind, where, f"{error.msg} in line {error.lineno}, column {error.colno}", hint)
-    except ValueError:
-        # an integer beyond Python's 4300 digits: read again, slowly, so that its owner can be named
-        try:
-            return _load(text, where, findings, parse_int=_bounded_int)
-        except (ValueError, RecursionError) as error:
-            findings.fault(kind, where, _reason(error))
-    return _UNREADABLE
-
-
-def _load(text: str, where: str, findings: Findings, parse_int: Any) -> Any:
-    constants: list[str] = []
-
-    def note_constant(name: str) -> float:
-        constants.append(name)
-        return float(name.replace("Infinity", "inf"))
-
-    content = json.loads(text, object_pairs_hook=_object, parse_constant=note_constant, parse_int=parse_int)
-    if constants:
-        findings.warn(
-            "not strict JSON", where, f"holds {len(constants)} × {constants[0]}, which other JSON readers refuse"
-        )
-    return content
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    plain = dict(pairs)
-    if len(plain) == len(pairs):
-        return plain
-    keys = [key for key, _ in pairs]
-    repeated = RepeatedKeys(plain)
-    repeated.repeated = tuple(sorted({key for key in keys if keys.count(key) > 1}))
-    return repeated
-
-
-def _bounded_int(digits: str) -> int | float:
-    return int(digits) if len(digits) <= LONGEST_NUMBER else float("-inf" if digits.startswith("-") else "inf")
-
-
-def _lists(content: dict[str, Any], where: str, findings: Findings) -> Document | None:
-    if isinstance(content, RepeatedKeys):
-        hidden = ", ".join(map(show, content.repeated))
-        findings.fault("repeated key", where, f"the top level has {hidden} twice; only the last one would be read")
-    lists: dict[str, list[Any]] = {}
-    for name in ("images", "annotations", "categories"):
-        value = content.get(name)
-        if name not in content:
-            findings.fault("not a COCO file", where, f"has no list {name!r}", _hint_for_missing(name, content))
-        elif not isinstance(value, list):
-            findings.fault("not a COCO file", where, f"{name!r} is {show(value)}, expected a list")
-        else:
-            lists[name] = value
-    if "images" not in lists:
-        return None
-    return Document(lists["images"], lists.get("annotations", []), lists.get("categories", []))
-
-
-def _hint_for_missing(name: str, content: dict[str, Any]) -> str:
-    close = [key for key in content if key.lower().rstrip("s") == name.rstrip("s")]
-    return f"it has {show(close[0])}" if close else ""
+        return "is empty (0 bytes)", ""
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "is UTF-16, expected UTF-8", "save it as UTF-8"
+    if head.startswith((b"PK\x03\x04", b"\x1f\x8b")):
+        return "is a compressed file, expected JSON", "unpack it first"
+    if b"\x00" in head:
+        return "is not a JSON text (it holds zero bytes)", ""
+    if len(head) < _HEAD and not start:
+        return "holds nothing but white space", ""
+    if start.startswith(b"version https://git-lfs"):
+        return "is a Git LFS pointer, not the file itself", "run `git lfs pull`"
+    return None
 
 
 def _reason(error: BaseException) -> str:

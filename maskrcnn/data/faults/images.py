@@ -82,46 +82,45 @@ def open_folder(images: Path, findings: Findings) -> ImageFolder | None:
     return None
 
 
-def check_images(entries: list[Any], folder: ImageFolder | None, findings: Findings) -> dict[int, CheckedImage]:
-    """The images by id, bad ones included; without a folder only the entries themselves are checked."""
-    images: dict[int, CheckedImage] = {}
-    for index, entry in enumerate(entries):
-        _check_entry(entry, index, images, findings)
-    if not entries:
-        findings.fault("no images", "images", "the list is empty: there is nothing to learn from")
-    _warn_of_shared_files(images.values(), findings)
-    if folder is not None:
-        _check_files([image for image in images.values() if image.file_name], folder, findings)
-    return images
+@dataclass
+class CheckedImages:
+    """The images of the list by id, bad ones included."""
 
+    findings: Findings
+    by_id: dict[int, CheckedImage] = field(default_factory=dict)
 
-def _check_entry(entry: Any, index: int, images: dict[int, CheckedImage], findings: Findings) -> None:
-    where = f"images[{index}]"
-    if not isinstance(entry, dict):
-        findings.fault("broken image entry", where, f"is {show(entry)}, expected an object")
-        return
-    file_name = entry.get("file_name")
-    named = f" ({name_file(file_name)})" if isinstance(file_name, str) and file_name else ""
-    image_id = whole(entry.get("id"))
-    if image_id is None:
-        what = f"has id {show(entry['id'])}, expected a whole number" if "id" in entry else "has no id"
-        findings.fault("broken image id", where + named, what)
-        return
-    image = CheckedImage(image_id)
-    if image_id in images:
-        findings.fault(
-            "duplicate image id", f"image {image_id}{named}", f"has the id of {name_file(images[image_id].file_name)}"
-        )
-        return
-    images[image_id] = image
-    try:
-        image.file_name = _read_file_name(entry)
-        image.size = _read_size(entry)
-        if isinstance(entry, RepeatedKeys):
-            raise UnfitError(f"has {', '.join(map(show, entry.repeated))} twice")
-    except UnfitError as error:
-        image.good = False
-        findings.fault("broken image entry", f"image {image_id}{named}", str(error))
+    def add(self, index: int, entry: Any) -> None:
+        """Checks the entry at `index` of the file's list."""
+        where = f"images[{index}]"
+        if not isinstance(entry, dict):
+            self.findings.fault("broken image entry", where, f"is {show(entry)}, expected an object")
+            return
+        file_name = entry.get("file_name")
+        named = f" ({name_file(file_name)})" if isinstance(file_name, str) and file_name else ""
+        image_id = whole(entry.get("id"))
+        if image_id is None:
+            what = f"has id {show(entry['id'])}, expected a whole number" if "id" in entry else "has no id"
+            self.findings.fault("broken image id", where + named, what)
+            return
+        if image_id in self.by_id:
+            what = f"has the id of {name_file(self.by_id[image_id].file_name)}"
+            self.findings.fault("duplicate image id", f"image {image_id}{named}", what)
+            return
+        image = self.by_id[image_id] = CheckedImage(image_id)
+        try:
+            image.file_name = _read_file_name(entry)
+            image.size = _read_size(entry)
+            if isinstance(entry, RepeatedKeys):
+                raise UnfitError(f"has {', '.join(map(show, entry.repeated))} twice")
+        except UnfitError as error:
+            image.good = False
+            self.findings.fault("broken image entry", f"image {image_id}{named}", str(error))
+
+    def finish(self, folder: ImageFolder | None) -> None:
+        """Checks the files and their headers; nothing of that without a folder."""
+        _warn_of_shared_files(self.by_id.values(), self.findings)
+        if folder is not None:
+            _check_files([image for image in self.by_id.values() if image.file_name], folder, self.findings)
 
 
 def _read_file_name(entry: dict[str, Any]) -> str:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from maskrcnn.errors import Problem, ProblemsError
 
-NAMED_WARNINGS = 1000
-"""Warnings of one kind that are named one by one; further ones are counted, so that memory stays bounded."""
+NAMED = {"fault": 100_000, "warning": 1000}
+"""Findings of one kind that are named one by one; further ones are counted, so that memory stays bounded."""
 
 FATAL_KINDS = frozenset(
     {
@@ -40,8 +40,8 @@ class FaultReport:
 
     Attributes:
         source: path of the annotation file.
-        faults: every fault, one each.
-        warnings: warnings, at most `NAMED_WARNINGS` of a kind.
+        faults: faults, at most `NAMED["fault"]` of a kind.
+        warnings: warnings, at most `NAMED["warning"]` of a kind.
         counts: images, annotations, categories …: what was read, excluded and dropped.
         kinds: how often each kind was found; keys are (level, kind) with level `fault` or `warning`.
     """
@@ -57,23 +57,22 @@ class FaultReport:
         """Whether a fault concerns the data set as a whole, so that nothing is left without it."""
         return any(kind in FATAL_KINDS for level, kind in self.kinds if level == "fault")
 
-    @property
-    def num_warnings(self) -> int:
-        """All warnings, those that are counted but not named included."""
-        return sum(count for (level, _), count in self.kinds.items() if level == "warning")
+    def count(self, level: str) -> int:
+        """Number of faults or warnings (`level`: fault | warning), those that are not named included."""
+        return sum(count for (found, _), count in self.kinds.items() if found == level)
 
     @property
     def summary(self) -> str:
         """`2 faults, 1 warning`."""
-        return f"{_counted(len(self.faults), 'fault')}, {_counted(self.num_warnings, 'warning')}"
+        return f"{_counted(self.count('fault'), 'fault')}, {_counted(self.count('warning'), 'warning')}"
 
     def lines(self) -> Iterator[str]:
         """One line for each finding, faults first."""
         yield from (f"fault: {fault}" for fault in self.faults)
         yield from (f"warning: {warning}" for warning in self.warnings)
         for (level, kind), count in self.kinds.items():
-            if level == "warning" and count > NAMED_WARNINGS:
-                yield f"warning: {kind}: {count - NAMED_WARNINGS} more, not named"
+            if count > NAMED[level]:
+                yield f"{level}: {kind}: {count - NAMED[level]} more, not named"
 
     def raise_for_faults(self) -> None:
         """Raises ProblemsError with the first faults, their number and what to do; nothing without faults."""
@@ -82,7 +81,7 @@ class FaultReport:
         shown = [Problem(f"{self.source}: {fault.where}", fault.what, fault.hint) for fault in self.faults]
         head = Problem(
             self.source,
-            f"{_counted(len(self.faults), 'fault')} in this data set",
+            f"{_counted(self.count('fault'), 'fault')} in this data set",
             "python -m maskrcnn.check annotations=… images=… task=… lists all, dataset.faults=drop leaves them out",
         )
         raise ProblemsError([*shown[:LISTED_FAULTS], head])
@@ -92,24 +91,27 @@ class Findings:
     """Collects what the checks find."""
 
     def __init__(self) -> None:
-        self._faults: list[Finding] = []
-        self._warnings: list[Finding] = []
+        self._named: dict[str, list[Finding]] = {"fault": [], "warning": []}
         self._kinds: Counter[tuple[str, str]] = Counter()
 
     def fault(self, kind: str, where: str, what: str, hint: str = "") -> None:
         """Notes something that would crash, give a wrong number or has to be dropped."""
-        self._kinds["fault", kind] += 1
-        self._faults.append(Finding(where, what, hint, kind))
+        self._note("fault", kind, where, what, hint)
 
     def warn(self, kind: str, where: str, what: str, hint: str = "") -> None:
         """Notes something legal but suspicious."""
-        self._kinds["warning", kind] += 1
-        if self._kinds["warning", kind] <= NAMED_WARNINGS:
-            self._warnings.append(Finding(where, what, hint, kind))
+        self._note("warning", kind, where, what, hint)
+
+    def _note(self, level: str, kind: str, where: str, what: str, hint: str) -> None:
+        self._kinds[level, kind] += 1
+        if self._kinds[level, kind] <= NAMED[level]:
+            self._named[level].append(Finding(where, what, hint, kind))
 
     def report(self, source: str, counts: Mapping[str, int]) -> FaultReport:
         """Everything noted so far."""
-        return FaultReport(source, tuple(self._faults), tuple(self._warnings), dict(counts), dict(self._kinds))
+        return FaultReport(
+            source, tuple(self._named["fault"]), tuple(self._named["warning"]), dict(counts), dict(self._kinds)
+        )
 
 
 def _counted(number: int, noun: str) -> str:
