@@ -49,6 +49,8 @@ class AnnotationChecks:
     num_dropped: int = 0
     """Annotations with a fault of their own, of their image or of their category."""
     _seen: set[int] = field(default_factory=set)
+    _objects: dict[int, int] = field(default_factory=dict)
+    """Hash of image, category, box and area → id, of objects that are no crowds."""
     _labels: dict[int, int] = field(init=False)
     _by_id: dict[int, Category] = field(init=False)
 
@@ -69,10 +71,20 @@ class AnnotationChecks:
                 continue
             checked = _CheckedAnnotation(self, entry, *owner)
             annotation = checked.read()
+            if annotation is not None and not annotation.is_crowd:
+                self._compare_with_others(annotation, checked.image)
             if annotation is None or not checked.image.good:
                 self.num_dropped += 1
             else:
                 yield checked.image.id, annotation
+
+    def _compare_with_others(self, annotation: Annotation, image: CheckedImage) -> None:
+        """Warns of an object that was marked twice: a detector can find only one of the two."""
+        key = hash((image.id, annotation.label, annotation.box, annotation.area))
+        other = self._objects.setdefault(key, annotation.id)
+        if other != annotation.id:
+            what = f"has the category, box and area of annotation {other}"
+            self.findings.warn("object marked twice", f"annotation {annotation.id} in {image.where}", what)
 
     def _owner(self, entry: Any, index: int) -> tuple[int, CheckedImage, Category, int] | None:
         """Id, image, category and label; None for an excluded category. Raises UnfitError after noting a fault."""

@@ -108,6 +108,7 @@ WARNINGS = {
     "area far too small": (put(area=10), "annotation 101"),
     "crowd with polygons": (put(iscrowd=1), "annotation 101"),
     "category without instances": (lambda e: e.set(104, category_id=2), "dog"),
+    "marked twice": (append(), "annotation 500"),
     "only crowds": (lambda e: [a.update(iscrowd=1) for a in e.document["annotations"]], "all are crowds"),
     "image without annotations": (lambda e: e.document["annotations"].pop(), "sub/c.png"),
     "box of another object": (boxed([25, 20, 10, 8]), "annotation 101"),
