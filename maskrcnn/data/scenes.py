@@ -49,7 +49,7 @@ class SceneSettings:
     """An object's centre keeps this share of its extent from the border: the rest may lie outside."""
     neighbour_share: float = 0.15
     """Objects after the first that are set down near the one before, so that they overlap."""
-    texture: tuple[float, float] = (10.0, 45.0)
+    texture: tuple[float, float] = (6.0, 24.0)
     """Amplitude of the background's noise, in grey levels; stripes have up to the same."""
     pixel_noise: tuple[float, float] = (4.0, 14.0)
 

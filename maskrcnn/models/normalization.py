@@ -59,8 +59,12 @@ class FrozenBatchNorm(keras.layers.Layer):
         return {**super().get_config(), "epsilon": self.epsilon}
 
 
-def normalization(norm: str, channels: int, *, epsilon: float = 1e-5, name: str) -> keras.layers.Layer | None:
+def normalization(
+    norm: str, channels: int, *, epsilon: float = 1e-5, name: str, dtype: Any = None
+) -> keras.layers.Layer | None:
     """The layer for `norm` over the last axis of `channels` entries; None for "none".
+
+    `dtype` is its policy; None: Keras' global one.
 
     Raises:
         UserError: for a name that is not in `NORMS`, or channels that no group size divides.
@@ -68,11 +72,11 @@ def normalization(norm: str, channels: int, *, epsilon: float = 1e-5, name: str)
     if norm == "none":
         return None
     if norm == "group":
-        return keras.layers.GroupNormalization(groups=group_count(channels), epsilon=epsilon, name=name)
+        return keras.layers.GroupNormalization(groups=group_count(channels), epsilon=epsilon, name=name, dtype=dtype)
     if norm == "batch":
-        return keras.layers.BatchNormalization(momentum=BATCH_MOMENTUM, epsilon=epsilon, name=name)
+        return keras.layers.BatchNormalization(momentum=BATCH_MOMENTUM, epsilon=epsilon, name=name, dtype=dtype)
     if norm == "frozen":
-        return FrozenBatchNorm(epsilon=epsilon, name=name)
+        return FrozenBatchNorm(epsilon=epsilon, name=name, dtype=dtype)
     raise UserError(f"unknown norm {norm!r}", hint=f"choose one of {', '.join(NORMS)}")
 
 

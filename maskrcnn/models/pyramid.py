@@ -53,8 +53,9 @@ class FeaturePyramid(keras.layers.Layer):
         )
 
     def _norm(self, name: str) -> keras.layers.Layer:
-        norm = normalization(self.settings.norm, self.settings.channels, epsilon=self.epsilon, name=name)
-        return keras.layers.Identity(name=name) if norm is None else norm
+        settings, policy = self.settings, self.dtype_policy
+        norm = normalization(settings.norm, settings.channels, epsilon=self.epsilon, name=name, dtype=policy)
+        return keras.layers.Identity(name=name, dtype=policy) if norm is None else norm
 
     def build(self, input_shape: Any) -> None:
         merged = (None, None, None, self.settings.channels)

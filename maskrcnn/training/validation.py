@@ -29,7 +29,7 @@ def compiled_losses(model: keras.Model) -> Callable[[Batch], dict[str, float]]:
 def _tensorflow(model: keras.Model) -> Callable[[Batch], Any]:
     import tensorflow as tf
 
-    return tf.function(model.loss_terms, reduce_retracing=True)
+    return tf.function(model.loss_terms, autograph=False, reduce_retracing=True)
 
 
 def _jax(model: keras.Model) -> Callable[[Batch], Any]:

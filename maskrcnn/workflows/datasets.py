@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +12,10 @@ from maskrcnn.data.coco import load_coco, write_coco
 from maskrcnn.data.embedded import load_embedded
 from maskrcnn.data.records import Dataset
 from maskrcnn.data.samples import SampleTable, count_samples
-from maskrcnn.data.subset import Exclusions, select, split
+from maskrcnn.data.subset import Exclusion, Exclusions, select, split
 from maskrcnn.downloads import cache_folder
 from maskrcnn.errors import UserError
 from maskrcnn.structures import KeypointSchema
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -51,9 +48,10 @@ def load_data(config: Config) -> Data:
     Raises:
         UserError: for faults of the data, an unknown category, a part without images or without objects.
     """
-    whole_train, whole_val, whole_test = _whole_parts(config)
+    exclusions: list[Exclusions] = []
+    whole_train, whole_val, whole_test = _whole_parts(config, exclusions)
     train, left_out = _subset(config, whole_train, config.dataset.max_train_images)
-    exclusions = [left_out]
+    exclusions.append(left_out)
     if whole_test is None:
         train, test = split(train, config.dataset.test_fraction, config.dataset.subset_seed + 1)
     else:
@@ -74,22 +72,25 @@ def load_test(config: Config) -> Dataset:
     dataset = config.dataset
     if dataset.name == "embedded" or not dataset.test.annotations:
         return load_data(config).test
-    whole = _read(config, dataset.test.annotations, dataset.test.images or dataset.train.images, "test")
+    whole = _read(config, dataset.test.annotations, dataset.test.images or dataset.train.images, "test", [])
     return _subset(config, whole, dataset.max_test_images)[0]
 
 
-def _whole_parts(config: Config) -> tuple[Dataset, Dataset | None, Dataset | None]:
-    """Training, validation and test data as their files hold them; None: to be split off the training part."""
+def _whole_parts(config: Config, dropped: list[Exclusions]) -> tuple[Dataset, Dataset | None, Dataset | None]:
+    """Training, validation and test data as their files hold them; None: to be split off the training part.
+
+    What was left out for its faults is added to `dropped`.
+    """
     dataset = config.dataset
     if dataset.name == "embedded":
         return _embedded(config)
-    train = _read(config, dataset.train.annotations, dataset.train.images, "train")
+    train = _read(config, dataset.train.annotations, dataset.train.images, "train", dropped)
     val: Dataset | None = None
     test: Dataset | None = None
     if dataset.val.annotations:
-        val = _read(config, dataset.val.annotations, dataset.val.images or dataset.train.images, "val")
+        val = _read(config, dataset.val.annotations, dataset.val.images or dataset.train.images, "val", dropped)
     if dataset.test.annotations:
-        test = _read(config, dataset.test.annotations, dataset.test.images or dataset.train.images, "test")
+        test = _read(config, dataset.test.annotations, dataset.test.images or dataset.train.images, "test", dropped)
     return train, val, test
 
 
@@ -98,14 +99,17 @@ def _embedded(config: Config) -> tuple[Dataset, None, Dataset]:
     return train, None, test
 
 
-def _read(config: Config, annotations: str | None, images: str | None, part: str) -> Dataset:
+def _read(config: Config, annotations: str | None, images: str | None, part: str, dropped: list[Exclusions]) -> Dataset:
     if annotations is None or images is None:
         raise UserError("is not given", f"dataset.{part}.annotations", "name the COCO file and its image folder")
-    dataset, faults = load_coco(
+    dataset, report = load_coco(
         Path(annotations), Path(images), head=config.head.name, faults=config.dataset.faults, name=part
     )
-    if faults.faults:
-        logger.warning("%s: %d faulty items were left out", annotations, len(faults.faults))
+    items = [
+        Exclusion(int(report.counts.get("images dropped", 0)), "images", "with faults"),
+        Exclusion(int(report.counts.get("annotations dropped", 0)), "instances", "with faults"),
+    ]
+    dropped.append(Exclusions(part, tuple(item for item in items if item.count)))
     return dataset
 
 

@@ -10,13 +10,13 @@ from typing import Any
 
 from maskrcnn.config.schema import Config
 from maskrcnn.data.detections import Detections
-from maskrcnn.data.images import read_image
+from maskrcnn.data.images import read_record
 from maskrcnn.data.records import Dataset
 from maskrcnn.evaluation.coco import Evaluation, evaluate
 from maskrcnn.evaluation.operating_point import OperatingPoint, operating_point, rank_worst
 from maskrcnn.prediction.predictor import Predictor
 from maskrcnn.tracking.pictures import write_image
-from maskrcnn.tracking.read import MODEL
+from maskrcnn.tracking.read import MODELS
 from maskrcnn.tracking.tracker import Tracker
 from maskrcnn.visualization.figures import per_category_figure, precision_recall_figure
 from maskrcnn.visualization.overlays import side_by_side
@@ -24,6 +24,7 @@ from maskrcnn.visualization.sheets import contact_sheet
 from maskrcnn.visualization.tables import cell_text, text_table
 from maskrcnn.workflows.datasets import Data
 from maskrcnn.workflows.predictions import predict_dataset
+from maskrcnn.workflows.report import write_run_report
 
 WORST_IMAGES = 8
 WORST = Path("figures", "worst_images.png")
@@ -68,7 +69,8 @@ def report_run(config: Config, data: Data, tracker: Tracker, figures: FinalFigur
     )
     _write_worst_images(config, data.test, figures, folder)
     tracker.artifact(folder / WORST, "figures")
-    tracker.artifact(folder / MODEL, "model")
+    tracker.artifact(folder / MODELS[0], "model")
+    tracker.artifact(write_run_report(folder, ending=True))
     _print_summary(data, figures, tracker)
 
 
@@ -78,7 +80,7 @@ def _write_worst_images(config: Config, test: Dataset, figures: FinalFigures, fo
     rows = []
     for worst in rank_worst(test, figures.point, WORST_IMAGES):
         record = test.images[worst.row]
-        image = read_image(record.path)
+        image = read_record(record)
         found = figures.detections[worst.row]
         schema = test.schema if config.head.keypoints else None
         score = config.evaluation.picture_score

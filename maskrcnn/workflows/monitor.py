@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from maskrcnn.data.images import read_image
+from maskrcnn.data.images import read_record
 from maskrcnn.data.records import Dataset, ImageRecord
 from maskrcnn.evaluation.coco import evaluate
 from maskrcnn.prediction.predictor import Predictor
-from maskrcnn.tracking.read import MODEL
+from maskrcnn.tracking.read import MODELS
 from maskrcnn.tracking.tracker import Tracker
 from maskrcnn.training.checkpoints import Progress, averaged_weights
 from maskrcnn.visualization.overlays import side_by_side
@@ -49,7 +49,7 @@ class Monitor:
             self._draw(step)
             if value is None or self.progress.best_value is None or value > self.progress.best_value:
                 self.progress.best_value, self.progress.best_step = value, step
-                self.predictor.save(self.folder / MODEL)
+                self.predictor.save(self.folder / MODELS[0])
 
     def _figures(self, step: int) -> float | None:
         detections = predict_dataset(self.predictor, self.val, "validating")
@@ -64,7 +64,7 @@ class Monitor:
         return metrics.get(self.headline)
 
     def _draw(self, step: int) -> None:
-        images = [read_image(record.path) for record in self.pictures]
+        images = [read_record(record) for record in self.pictures]
         if not images:
             return
         names = [category["name"] for category in self.predictor.detector.metadata["categories"]]

@@ -17,7 +17,7 @@ from maskrcnn.data.reader import Reader
 from maskrcnn.prediction.predictor import Predictor, load_predictor
 from maskrcnn.progress import ProgressLine
 from maskrcnn.tracking.process import peak_memory_mib, process_memory_mib
-from maskrcnn.tracking.read import MODEL
+from maskrcnn.tracking.read import MODELS
 from maskrcnn.tracking.tracker import Tracker
 from maskrcnn.training.callbacks import CheckpointByClock, Every, NonFiniteGuard, StepValues
 from maskrcnn.training.checkpoints import Progress, averaged_weights, load_checkpoint, save_checkpoint, weights_digest
@@ -135,7 +135,7 @@ class Session:
         with averaged_weights(self.predictor.detector):
             self.predictor.save(self.folder / LAST)
         digest = weights_digest(self.predictor.detector)
-        best = load_predictor(self.folder / MODEL)
+        best = load_predictor(self.folder / MODELS[0])
         best.batch_size = self.config.evaluation.batch_size
         with self.clock.measure("test"):
             figures = final_figures(best, self.data.test, naming.evaluation_kinds(self.config))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,12 +10,14 @@ import keras
 
 from maskrcnn.config.schema import Config
 from maskrcnn.config.stored import FILE_NAME, to_yaml
+from maskrcnn.tracking.environment import environment_facts
 from maskrcnn.tracking.tracker import Tracker
 from maskrcnn.training.loop import make_deterministic
 from maskrcnn.visualization.figures import samples_figure
 from maskrcnn.workflows import naming
 from maskrcnn.workflows.datasets import Data, load_data, write_subset
 from maskrcnn.workflows.finish import report_run
+from maskrcnn.workflows.report import ENVIRONMENT
 from maskrcnn.workflows.resume import find_unfinished
 from maskrcnn.workflows.session import Clock, Session
 
@@ -55,6 +58,7 @@ def train(config: Config, output_dir: Path, overrides: Sequence[str]) -> float:
 
 def _log_inputs(config: Config, data: Data, tracker: Tracker) -> None:
     tracker.text(FILE_NAME, to_yaml(config))
+    tracker.text(ENVIRONMENT, json.dumps(environment_facts(), indent=1) + "\n")
     samples = data.samples
     tracker.table("samples", samples.header, samples.rows)
     tracker.text("samples.md", samples.to_markdown())

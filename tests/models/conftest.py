@@ -71,7 +71,7 @@ def make_batch(seed=0, images=2, height=96, width=128, instances=8):
     }
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def batch_of():
     return make_batch
 

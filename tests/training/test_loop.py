@@ -14,7 +14,7 @@ from maskrcnn.training.schedules import WarmupSchedule
 TOTAL = 10
 
 
-class Stop(Exception):
+class StopError(Exception):
     pass
 
 
@@ -27,7 +27,7 @@ class Kill(StepValues):
 
     def on_step(self, step, values):
         if step == self.at:
-            raise Stop
+            raise StopError
 
 
 def make(toy, ema=None):
@@ -73,7 +73,7 @@ def test_a_resumed_training_ends_with_the_same_bits(toy, source, tmp_path, kill,
     whole = make(toy, ema)
     run(whole, source(), Progress(), stops, tmp_path / "other.npz")
     killed = make(toy, ema)
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         run(killed, source(), Progress(), stops, path, kill=kill)
     resumed, seen = make(toy, ema), []
     progress = load_checkpoint(path, resumed)

@@ -1,0 +1,404 @@
+"""Differences between imported detectors and torchvision, stage by stage, on the parity sets.
+
+    python experiments/001-parity-torchvision/measure.py FOLDER [NAME ...]
+
+    python experiments/001-parity-torchvision/measure.py FOLDER --sensitivity
+
+FOLDER holds `recipe.py` and NAME.npz / NAME.json; its README says what they are and which limits are sound. Each
+stage gets the stored inputs of that stage where there are some. Writes `results.json` beside this file, and the
+table into `README.md`; the second form changes one convention after the other and writes which stages notice.
+`tests/weights/test_parity.py` runs the same measurements.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from keras import Model, ops
+
+from maskrcnn.data.collate import pad_images
+from maskrcnn.data.resize import resize_image, resized_size
+from maskrcnn.data.rle import decode
+from maskrcnn.models.positives import RoIRows
+from maskrcnn.models.postprocess import select_detections
+from maskrcnn.ops.boxes import pairwise_iou
+from maskrcnn.ops.keypoints import decode_keypoints
+from maskrcnn.prediction.paste import paste_masks
+from maskrcnn.weights import import_model
+
+DEFAULT_SETS = ("mask_r50_fpn", "faster_r50_fpn", "mask_r18_fpn", "keypoint_r50_fpn", "mask_r50_fpn_v2")
+TABLE = "table"
+SENSITIVITY_SET = "mask_r18_fpn"
+SENSITIVITY: dict[str, Any] = {
+    "bn_epsilon": 0.0,
+    "channel_order": "bgr",
+    "resize": "opencv",
+    "pad_multiple": 128,
+    "anchor_rounding": "none",
+    "anchor_stride": "nominal",
+    "proposal_score": "logit",
+    "roi_aligned": True,
+    "roi_sampling_ratio": 0,
+    "level_epsilon": "inside",
+    "detection_min_side": 0.0,
+    "mask_paste": "bilinear",
+}
+"""Conventions and the value of another source, tried one at a time (Detectron2's, but for epsilon and padding)."""
+RMS_LIMIT = 1e-3
+"""Of the standard deviation of the stage's values, for every stage."""
+LIMITS = {
+    "batch": 2e-4,
+    "stem": 5e-4,
+    "c2": 5e-4,
+    **dict.fromkeys(("c3", "c4", "c5", "p2", "p3", "p4", "p5", "p6"), 0.004),
+    "anchors": 1e-4,
+    "rpn_logits": 6e-3,
+    "rpn_deltas": 1e-3,
+    "box_pooled": 4e-3,
+    "box_hidden": 4e-3,
+    "box_logits": 6e-3,
+    "box_deltas": 6e-3,
+    "mask_pooled": 4e-3,
+    "mask_logits": 6e-3,
+    "kp_pooled": 4e-3,
+    "kp_logits": 2e-2,
+    "keypoint_scores": 2e-2,
+}
+"""Largest difference allowed (the folder's README; pooled and hidden features: as the maps they come from)."""
+MATCHED_SHARE = 0.98
+MASK_PIXELS = 1e-3
+KEYPOINT_PX = 0.01
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured stage: `largest` and `rms` are differences, `rms` in standard deviations of the stage's values;
+    decisions have a `share` that agrees (of boxes, mask pixels, keypoints) and its smallest allowed value."""
+
+    name: str
+    stage: str
+    image: int | None = None
+    largest: float | None = None
+    limit: float | None = None
+    rms: float | None = None
+    share: float | None = None
+    share_limit: float | None = None
+    torchvision_float64: float | None = None
+    """Largest difference between torchvision's own float32 and float64 runs, where the set's JSON has it."""
+
+    @property
+    def passed(self) -> bool:
+        near = self.largest is None or self.limit is None or self.largest <= self.limit
+        level = self.rms is None or self.rms <= RMS_LIMIT
+        return near and level and (self.share is None or self.share >= (self.share_limit or 0))
+
+
+class ParitySet:
+    """One stored set, the detector that its weights give, and the features that this detector computes."""
+
+    def __init__(self, folder: Path, name: str, **changed: Any) -> None:
+        """`changed`: conventions to put in place of the imported ones."""
+        self.name, self.recipe = name, load_recipe(folder)
+        self.info = json.loads((folder / f"{name}.json").read_text())
+        self.stored = np.load(folder / f"{name}.npz", allow_pickle=False)
+        self.images = self.recipe.images(self.info["seed"], self.info["image_sizes"])
+        hashes = [hashlib.sha256(image.tobytes()).hexdigest() for image in self.images]
+        if hashes != self.info["images_sha256"]:
+            raise ValueError(f"{name}: the recipe made other images than the stored ones")
+        state = dict(self.recipe.state_dict(self.info["arch"], self.info["seed"]))
+        if state_hash(state) != self.info["weights_sha256"]:
+            raise ValueError(f"{name}: the recipe made other weights than the stored ones")
+        epsilon = changed.pop("bn_epsilon", self.info["bn_eps"])
+        self.detector = import_model(state, **self.info["settings"], bn_eps=epsilon).detector
+        for key, value in changed.items():
+            setattr(self.detector.conventions, key, value)
+        self.batch, self.sizes = self._make_batch()
+        self.maps = self._make_maps()
+        self.features = [self.maps[f"p{k}"] for k in range(2, 6)]
+
+    def _make_batch(self) -> tuple[np.ndarray, np.ndarray]:
+        """The network's input before normalisation, and the sizes without padding."""
+        image, rule = self.detector.metadata["image"], self.detector.conventions.resize
+        sides = [resized_size(*x.shape[:2], image["short_side"], image["long_side"], rule) for x in self.images]
+        resized = [resize_image(x, *side, rule) for x, side in zip(self.images, sides, strict=True)]
+        return pad_images(resized, self.detector.conventions.pad_multiple), np.array(sides, np.int32)
+
+    def _make_maps(self) -> dict[str, Any]:
+        detector = self.detector
+        maps = {"batch": detector.normalize(self.batch, self.sizes)}
+        body = Model(detector.backbone.input, detector.backbone.get_layer("stem_pool").output)
+        maps["stem"] = body(maps["batch"], training=False)
+        maps |= detector.backbone(maps["batch"], training=False)
+        pyramid = detector.features(maps["batch"])
+        maps |= {f"p{k}": level for k, level in enumerate(pyramid, start=2)}
+        maps["p6"] = pyramid[-1][:, ::2, ::2]
+        return maps
+
+    def rows(self, image: int) -> RoIRows:
+        """The stored detections, then the extra boxes, as rows of the mask and keypoint heads."""
+        boxes = self.boxes(image)
+        labels = self.stored[f"query_labels_{image}"] if f"query_labels_{image}" in self.stored else np.ones(len(boxes))
+        zeros = np.zeros(len(boxes), np.int32)
+        return RoIRows(
+            ops.convert_to_tensor(boxes),
+            ops.convert_to_tensor(zeros + image),
+            ops.convert_to_tensor(zeros),
+            ops.convert_to_tensor(labels.astype(np.int32)),
+            ops.ones(len(boxes)),
+            ops.convert_to_tensor(zeros),
+        )
+
+    def boxes(self, image: int) -> np.ndarray:
+        return np.concatenate([self.stored[f"det_boxes_{image}"], self.stored[f"extra_boxes_{image}"]])
+
+    def sample(self, values: np.ndarray, count: int) -> np.ndarray:
+        return values.reshape(-1)[self.recipe.sample_indices(values.size, count)]
+
+    def compare(self, stage: str, ours: Any, theirs: np.ndarray, image: int | None = None) -> Row:
+        ours, theirs = np.asarray(ours, np.float64), theirs.astype(np.float64)
+        if ours.shape != theirs.shape:
+            raise ValueError(f"{self.name}, {stage}: shape {ours.shape}, stored {theirs.shape}")
+        difference = ours - theirs
+        return Row(
+            self.name,
+            stage,
+            image,
+            largest=float(np.abs(difference).max()),
+            limit=LIMITS[stage],
+            rms=float(np.sqrt(np.mean(difference**2)) / theirs.std()),
+            torchvision_float64=self._noise(stage, image),
+        )
+
+    def _noise(self, stage: str, image: int | None) -> float | None:
+        key = {"box_deltas": "box_reg"}.get(stage, stage)
+        noise = self.info["float64_difference"].get(key if image is None else f"{key}_{image}", {})
+        return noise.get("max_abs")
+
+
+def measure(folder: Path, name: str, **changed: Any) -> Iterator[Row]:
+    """All stages of one set, in the order of computation."""
+    parity = ParitySet(folder, name, **changed)
+    yield from compare_maps(parity)
+    yield from compare_proposals(parity)
+    for image in range(len(parity.images)):
+        yield from compare_box_head(parity, image)
+        if parity.detector.mask_head is not None:
+            yield from compare_mask_head(parity, image)
+        if parity.detector.keypoint_head is not None:
+            yield from compare_keypoint_head(parity, image)
+
+
+def compare_maps(parity: ParitySet) -> Iterator[Row]:
+    """Preprocessing, backbone and pyramid: a sample of each map, and the corner of each."""
+    for stage, values in parity.maps.items():
+        array = np.asarray(values)
+        if array.shape != tuple(parity.stored[f"{stage}_shape"]):
+            raise ValueError(f"{parity.name}, {stage}: shape {array.shape}")
+        ours = np.concatenate([parity.sample(array, 2048), array[0, :6, :6, :32].reshape(-1)])
+        theirs = np.concatenate([parity.stored[f"{stage}_sample"], parity.stored[f"{stage}_crop"].reshape(-1)])
+        yield parity.compare(stage, ours, theirs)
+
+
+def compare_proposals(parity: ParitySet) -> Iterator[Row]:
+    stored, detector = parity.stored, parity.detector
+    logits, deltas, anchors = detector.rpn_outputs(parity.features, parity.batch.shape[1:3])
+    all_anchors = np.concatenate([np.asarray(level) for level in anchors])
+    rows = parity.recipe.sample_indices(len(all_anchors), 2048)
+    yield parity.compare("anchors", all_anchors[rows], stored["anchors_sample"])
+    if "rpn_logits" in stored:
+        yield parity.compare("rpn_logits", logits, stored["rpn_logits"])
+    else:
+        yield parity.compare("rpn_logits", np.asarray(logits)[:, rows], stored["rpn_logits_sample"])
+    yield parity.compare("rpn_deltas", np.asarray(deltas)[:, rows], stored["rpn_deltas_sample"])
+    boxes, scores, valid = (np.asarray(x) for x in detector.proposals(logits, deltas, anchors, parity.sizes))
+    for image, real in enumerate(valid):
+        found = (boxes[image][real], scores[image][real], np.zeros(real.sum()))
+        wanted = stored[f"proposals_{image}"], stored[f"proposal_scores_{image}"]
+        share = matched_share((*wanted, np.zeros(len(wanted[0]))), found)
+        yield Row(parity.name, "proposals", image, share=share, share_limit=MATCHED_SHARE)
+
+
+def compare_box_head(parity: ParitySet, image: int) -> Iterator[Row]:
+    """Pooled features, logits, deltas and detections of the stored proposals."""
+    stored, detector = parity.stored, parity.detector
+    proposals = stored[f"proposals_{image}"]
+    features = [level[image : image + 1] for level in parity.features]
+    chosen = proposals[stored[f"box_query_{image}"]]
+    pooled = detector.pool(features, ops.convert_to_tensor(chosen), ops.zeros(len(chosen), "int32"), 7)
+    yield parity.compare(
+        "box_pooled", parity.sample(np.asarray(pooled), 4096), stored[f"box_pooled_sample_{image}"], image
+    )
+    yield parity.compare("box_hidden", detector.box_head.hidden(pooled[:8]), stored[f"box_hidden_{image}"], image)
+    logits, deltas = detector.box_head(pooled)
+    yield parity.compare("box_logits", logits, stored[f"box_logits_{image}"], image)
+    flat = np.asarray(deltas).reshape(len(chosen), -1)
+    yield parity.compare("box_deltas", flat, stored[f"box_deltas_{image}"][:, 4:], image)  # ours have no background
+    logits, deltas = detector.box_outputs(features, ops.convert_to_tensor(proposals[None]))
+    valid = ops.ones((1, len(proposals)), "bool")
+    size = parity.sizes[image : image + 1]
+    found = select_detections(logits, deltas, proposals[None], valid, size, detector.settings.roi, detector.conventions)
+    ours = tuple(np.asarray(found[key])[0][np.asarray(found["labels"])[0] > 0] for key in ("boxes", "scores", "labels"))
+    theirs = tuple(stored[f"det_{key}_{image}"] for key in ("boxes", "scores", "labels"))
+    share = matched_share(theirs, ours)
+    yield Row(parity.name, "detections", image, share=share, share_limit=MATCHED_SHARE)
+
+
+def compare_mask_head(parity: ParitySet, image: int) -> Iterator[Row]:
+    """Logits of the stored boxes, and the masks pasted at them."""
+    stored, detector, rows = parity.stored, parity.detector, parity.rows(image)
+    pooled = detector.pool(parity.features, rows.boxes, rows.images, 14)
+    yield parity.compare(
+        "mask_pooled", parity.sample(np.asarray(pooled), 4096), stored[f"mask_pooled_sample_{image}"], image
+    )
+    logits = np.asarray(detector.mask_logits(parity.features, rows))
+    queried = logits[stored[f"mask_query_{image}"]].reshape(-1)
+    ours = np.concatenate([queried, parity.sample(logits, 8192)])
+    theirs = np.concatenate([stored[f"mask_logits_{image}"].reshape(-1), stored[f"mask_logits_sample_{image}"]])
+    yield parity.compare("mask_logits", ours, theirs, image)
+    height, width = parity.images[image].shape[:2]
+    scale = np.tile([width / parity.sizes[image][1], height / parity.sizes[image][0]], 2)
+    extra = (stored[f"extra_boxes_{image}"] * scale).astype(np.float32)
+    boxes = np.concatenate([stored[f"det_boxes_original_{image}"], extra])
+    rles = paste_masks(1 / (1 + np.exp(-logits)), boxes, height, width, detector.conventions.mask_paste)
+    wrong = sum(int((decode(rle) != stored_mask(stored, image, k, height, width)).sum()) for k, rle in enumerate(rles))
+    share = 1 - wrong / int(stored[f"mask_area_{image}"].sum())
+    yield Row(parity.name, "mask pixels", image, share=share, share_limit=1 - MASK_PIXELS)
+
+
+def compare_keypoint_head(parity: ParitySet, image: int) -> Iterator[Row]:
+    """Heat maps of the stored boxes, and the points decoded from them."""
+    stored, detector, rows = parity.stored, parity.detector, parity.rows(image)
+    pooled = detector.pool(parity.features, rows.boxes, rows.images, 14)
+    yield parity.compare(
+        "kp_pooled", parity.sample(np.asarray(pooled), 4096), stored[f"kp_pooled_sample_{image}"], image
+    )
+    logits = np.asarray(detector.keypoint_logits(parity.features, rows))
+    yield parity.compare("kp_logits", parity.sample(logits, 16384), stored[f"kp_logits_sample_{image}"], image)
+    points = decode_keypoints(logits, parity.boxes(image), detector.conventions.keypoint_score)
+    height, width = parity.images[image].shape[:2]
+    scale = np.array([width / parity.sizes[image][1], height / parity.sizes[image][0]])
+    distance = np.abs(points[..., :2] * scale - stored[f"keypoints_{image}"][..., :2]).max(-1)
+    share = float((distance <= KEYPOINT_PX).mean())
+    yield Row(parity.name, "keypoints", image, share=share, share_limit=MATCHED_SHARE)
+    yield parity.compare("keypoint_scores", points[..., 2], stored[f"keypoint_scores_{image}"], image)
+
+
+def matched_share(wanted: tuple[np.ndarray, ...], found: tuple[np.ndarray, ...]) -> float:
+    """Share of the wanted (boxes, scores, labels) with one of the same label, IoU > 0.99 and score within 1e-3."""
+    iou = np.asarray(pairwise_iou(ops.convert_to_tensor(wanted[0]), ops.convert_to_tensor(found[0])))
+    near = np.abs(wanted[1][:, None] - found[1][None]) <= 1e-3
+    same = wanted[2][:, None] == found[2][None]
+    return float(((iou > 0.99) & near & same).any(1).mean())
+
+
+def stored_mask(stored: Any, image: int, k: int, height: int, width: int) -> np.ndarray:
+    start = stored[f"mask_rle_start_{image}"]
+    runs = stored[f"mask_rle_{image}"][start[k] : start[k + 1]]
+    return np.repeat(np.arange(len(runs)) % 2, runs).reshape(width, height).T.astype(np.uint8)
+
+
+def state_hash(state: dict[str, np.ndarray]) -> str:
+    """As `recipe.state_hash`, of weights that are already there."""
+    digest = hashlib.sha256()
+    for key, values in state.items():
+        digest.update(f"{key}{tuple(int(side) for side in values.shape)}".encode())
+        digest.update(np.ascontiguousarray(values, "<i8" if values.dtype.kind == "i" else "<f4").tobytes())
+    return digest.hexdigest()
+
+
+def load_recipe(folder: Path) -> Any:
+    """The folder's `recipe.py` as a module."""
+    spec = importlib.util.spec_from_file_location("parity_recipe", folder / "recipe.py")
+    if spec is None or spec.loader is None:
+        raise FileNotFoundError(folder / "recipe.py")
+    module = importlib.util.module_from_spec(spec)
+    written, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # the folder may be read-only
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.dont_write_bytecode = written
+    return module
+
+
+def to_markdown(rows: list[Row]) -> str:
+    """One line a set and stage, the worse of its images."""
+    lines = [
+        "| set | stage | largest difference | allowed | torchvision float32 − float64 | rms / std (allowed 1e-3) "
+        "| agree | at least |",
+        "|---|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for key in dict.fromkeys((row.name, row.stage) for row in rows):
+        same = [row for row in rows if (row.name, row.stage) == key]
+        cells = [
+            _worst(same, "largest", max, ".1e"),
+            _worst(same, "limit", max, ".0e"),
+            _worst(same, "torchvision_float64", max, ".1e"),
+            _worst(same, "rms", max, ".1e"),
+            _worst(same, "share", min, ".5f"),
+            _worst(same, "share_limit", min, ".3f"),
+        ]
+        lines.append(f"| {key[0]} | {key[1]} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _worst(rows: list[Row], field: str, choose: Callable[..., float], form: str) -> str:
+    values = [value for row in rows if (value := getattr(row, field)) is not None]
+    return format(choose(values), form) if values else ""
+
+
+def sensitivity(folder: Path) -> str:
+    """One line for each changed convention: the stages that are then outside the limits."""
+    lines = ["| convention | instead | stages outside the limits |", "|---|---|---|"]
+    for key, value in SENSITIVITY.items():
+        imported = getattr(ParitySet(folder, SENSITIVITY_SET).detector.conventions, key)
+        try:
+            rows = list(measure(folder, SENSITIVITY_SET, **{key: value}))
+            failed = ", ".join(dict.fromkeys(row.stage for row in rows if not row.passed)) or "none"
+        except ValueError as error:  # another shape
+            failed = f"stops at {error}"
+        lines.append(f"| {key} = {imported} | {value} | {failed} |")
+    return "\n".join(lines)
+
+
+def write_section(name: str, text: str) -> None:
+    """Put `text` between the marks `name` of the README."""
+    readme = Path(__file__).with_name("README.md")
+    before, begin, rest = readme.read_text().partition(f"<!-- {name} -->")
+    _, end, after = rest.partition(f"<!-- end of {name} -->")
+    readme.write_text(f"{before}{begin}\n{text}\n{end}{after}")
+
+
+def measure_all(folder: Path, names: list[str]) -> list[Row]:
+    """The rows of all sets, which also go into `results.json` and the README's table."""
+    rows: list[Row] = []
+    for name in names:
+        start = time.process_time()
+        rows += measure(folder, name)
+        print(f"{name}: {time.process_time() - start:.0f} CPU s", file=sys.stderr)
+    Path(__file__).with_name("results.json").write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    write_section(TABLE, to_markdown(rows))
+    return rows
+
+
+def main() -> None:
+    folder, names = Path(sys.argv[1]), sys.argv[2:]
+    if names == ["--sensitivity"]:
+        write_section("sensitivity", sensitivity(folder))
+        return
+    rows = measure_all(folder, names or list(DEFAULT_SETS))
+    failed = [f"{row.name} {row.stage} {row.image}" for row in rows if not row.passed]
+    print(f"{len(rows) - len(failed)} of {len(rows)} measurements within the limits", *failed, sep="\n")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
