@@ -30,6 +30,10 @@ class Patch:
     joints: np.ndarray | None = None
 
 
+LEAN = np.deg2rad(20.0)
+"""Largest turn of squares and triangles: any angle would hide what tells them apart from a short training."""
+
+
 def draw_circle(extent: float, rng: np.random.Generator) -> Patch:
     """A disc of `extent` pixels in diameter."""
     side = int(np.ceil(extent)) + 3
@@ -40,15 +44,15 @@ def draw_circle(extent: float, rng: np.random.Generator) -> Patch:
 
 
 def draw_square(extent: float, rng: np.random.Generator) -> Patch:
-    """A square, turned by any angle, whose bounding box has sides of `extent` pixels."""
-    angle = rng.uniform(0, np.pi / 2)
+    """A square, turned by at most 20 degrees, whose bounding box has sides of `extent` pixels."""
+    angle = rng.uniform(-LEAN, LEAN)
     corners = _directions(angle + np.pi / 4 + np.arange(4) * np.pi / 2)
     return _polygon_patch("square", corners, extent, rng)
 
 
 def draw_triangle(extent: float, rng: np.random.Generator) -> Patch:
-    """A triangle of random shape and angle whose bounding box has a longer side of `extent` pixels."""
-    angles = rng.uniform(0, 2 * np.pi) + np.array([0.0, 2.1, 4.2]) + rng.uniform(-0.45, 0.45, 3)
+    """A triangle on its base, more or less, whose bounding box has a longer side of `extent` pixels."""
+    angles = rng.uniform(-LEAN, LEAN) - np.pi / 2 + np.array([0.0, 2.1, 4.2]) + rng.uniform(-0.2, 0.2, 3)
     return _polygon_patch("triangle", _directions(angles), extent, rng)
 
 

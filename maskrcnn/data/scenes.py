@@ -13,7 +13,7 @@ import numpy as np
 
 from maskrcnn.data.scene_objects import Patch, draw_circle, draw_person, draw_square, draw_triangle, random_colour
 
-SCENE_VERSION = 1
+SCENE_VERSION = 2
 """Changes with the code of this module or of `scene_objects`, so that caches of older scenes are not used."""
 
 CATEGORIES = ("person", "circle", "square", "triangle")
@@ -34,7 +34,7 @@ class SceneSettings:
     small_share: float = 0.07
     large_extent: tuple[float, float] = (0.75, 0.85)
     large_share: float = 0.03
-    limb_width: float = 0.055
+    limb_width: float = 0.07
     """Width of limbs as a share of the person's extent; at least 2 px."""
     min_visible: float = 0.2
     """Objects with a smaller visible part (of all their pixels, also those outside the image) stay as clutter."""

@@ -27,6 +27,10 @@ class GradientNorm:
         self.gradient_norm.assign(ops.sqrt(sum(squares)))
         super().apply(grads, trainable_variables)  # type: ignore[misc]
 
+    def finalize_variable_values(self, var_list: list[keras.Variable]) -> None:
+        """Nothing: Keras would put the moving average in place of the weights after every `fit`, of which one
+        training has several (`checkpoints.averaged_weights` does it for evaluations)."""
+
 
 @keras.saving.register_keras_serializable("maskrcnn")
 class AdamW(GradientNorm, keras.optimizers.AdamW):
