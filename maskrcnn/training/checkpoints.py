@@ -58,12 +58,7 @@ def load_checkpoint(path: Path, model: keras.Model) -> Progress:
         UserError: if the file is damaged or of another model or optimizer.
     """
     model.optimizer.build(model.trainable_variables)
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            header = json.loads(bytes(file["header"]).decode())
-            values = [file[f"v{i}"] for i in range(len(header["paths"]))]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"cannot be read ({error})", str(path), "delete it to start anew") from error
+    header, values = _read(path)
     state = list(_state(model))
     names = [name for name, _ in state]
     if names != header["paths"] or any(tuple(v.shape) != a.shape for (_, v), a in zip(state, values)):
@@ -71,6 +66,25 @@ def load_checkpoint(path: Path, model: keras.Model) -> Progress:
     for (_, variable), value in zip(state, values):
         variable.assign(value)
     return Progress(**header["progress"])
+
+
+def read_progress(path: Path) -> Progress:
+    """Where the training of a checkpoint stood.
+
+    Raises:
+        UserError: if the file is damaged.
+    """
+    return Progress(**_read(path, values=False)[0]["progress"])
+
+
+def _read(path: Path, values: bool = True) -> tuple[dict[str, Any], list[np.ndarray]]:
+    """The header, and the arrays in its order if asked for."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            header = json.loads(bytes(file["header"]).decode())
+            return header, [file[f"v{i}"] for i in range(len(header["paths"]))] if values else []
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"cannot be read ({error})", str(path), "delete it to start anew") from error
 
 
 def weights_digest(model: keras.Model) -> str:

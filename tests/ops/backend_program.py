@@ -68,7 +68,7 @@ def forward(given: dict) -> dict:
         given["candidates"], valid, given["boxes"], given["labels"], positive_iou=0.5
     )
     kept, kept_valid = nms.non_max_suppression(
-        given["candidates"], given["scores"], given["groups"], iou_threshold=0.3, max_outputs=40
+        given["candidates"], given["scores"], given["groups"], iou_threshold=0.3, max_outputs=60
     )
     targets = masks.mask_targets(
         given["masks"], given["boxes"], given["rois"], given["images"], given["matched"], size=8, binary=True
