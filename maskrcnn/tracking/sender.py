@@ -372,7 +372,7 @@ class SenderThread:
             self._abandoned.set()
             return False
         except Exception as error:
-            self._complain(f"tracking store {self._sender.store.public_uri or 'mlruns/'}: {one_line(str(error))}")
+            self._complain(f"tracking store {self._sender.store.public_uri or 'mlruns/'}: {one_line(str(error), 160)}")
             return False
         finally:
             if self._sender.run_id is not None and not self._connected.is_set():

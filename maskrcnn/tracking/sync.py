@@ -115,7 +115,7 @@ def _send(folder: Path, start: Entry, stores: _Stores, result: SyncResult) -> No
     except RunDeletedError:
         result.note = "deleted in the tracking store; restore it there to send the rest"
     except Exception as error:
-        result.note = one_line(f"{store.public_uri or 'mlruns/'}: {error}")
+        result.note = one_line(f"{store.public_uri or 'mlruns/'}: {error}", 160)
         if sender.run_id is None:
             stores.broken[store.uri] = result.note  # later runs need not wait for it again
     result.sent, result.unsent = sender.sent, count_unsent(folder, sender.position)

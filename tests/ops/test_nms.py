@@ -130,8 +130,10 @@ def test_negative_logits_are_scores_like_any_other(chosen):
 
 
 @pytest.mark.parametrize("count", [0, 3])
-def test_images_without_present_rows_give_no_output(count):
-    boxes, scores = np.zeros((2, count, 4), "float32"), np.full((2, count), -np.inf, "float32")
-    indices, valid = non_max_suppression(boxes, scores, np.zeros((2, count), "int32"), iou_threshold=0.5, max_outputs=5)
-    assert not np.asarray(valid).any()
-    np.testing.assert_array_equal(np.asarray(indices), np.zeros((2, 5)))
+def test_images_without_present_rows_give_no_output(compiled, count):
+    given = np.zeros((2, count, 4), "float32"), np.full((2, count), -np.inf, "float32"), np.zeros((2, count), "int32")
+    eager = partial(non_max_suppression, iou_threshold=0.5, max_outputs=5)
+    for form in (eager, compiled(("nms", 0.5, 5), lambda: eager, *ARGUMENTS)):
+        indices, valid = form(*given)
+        assert not np.asarray(valid).any()
+        np.testing.assert_array_equal(np.asarray(indices), np.zeros((2, 5)))
