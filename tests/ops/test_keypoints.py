@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskrcnn.ops.keypoints import cubic_matrix, decode_keypoints, keypoint_targets
+from maskrcnn.ops.keypoints import cubic_taps, decode_keypoints, keypoint_targets
 
 
 def targets(keypoints, rois, size=56):
@@ -104,12 +104,36 @@ def test_an_unknown_score_is_refused():
         decode_keypoints(np.zeros((0, 8, 8, 1)), np.zeros((0, 4)), "sum")
 
 
+def cubic_matrix(source, target):
+    """Weights `[target, source]` of the taps."""
+    cells, weights = cubic_taps(source, target)
+    assert cells.shape == weights.shape == (target, 4)
+    matrix = np.zeros((target, source))
+    np.add.at(matrix, (np.arange(target)[:, None], cells), weights)
+    return matrix
+
+
 @pytest.mark.parametrize(("source", "target"), [(8, 8), (8, 3), (8, 29), (3, 5), (56, 1)])
 def test_cubic_weights_of_each_pixel_sum_to_one(source, target):
-    weights = cubic_matrix(source, target)
-    assert weights.shape == (target, source)
-    np.testing.assert_allclose(weights.sum(axis=1), 1.0, atol=1e-6)
+    np.testing.assert_allclose(cubic_matrix(source, target).sum(axis=1), 1.0, atol=1e-6)
 
 
 def test_cubic_resize_of_the_same_size_is_the_identity():
     np.testing.assert_allclose(cubic_matrix(9, 9), np.eye(9), atol=1e-7)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**31 - 1), st.sampled_from([0.0, 1.0, 30.0]), st.booleans())
+def test_the_maximum_is_that_of_the_whole_resized_map(seed, peak, coarse):
+    """Rows that cannot hold the maximum are skipped: flat, noisy and peaked maps, with ties."""
+    rng = np.random.default_rng(seed)
+    maps = rng.normal(size=(12, 12, 2)).round(0 if coarse else 6).astype("float32")
+    maps[tuple(rng.integers(0, 12, 2))] += np.float32(peak)
+    width, height = rng.integers(1, 40, 2)
+    joints = decode_keypoints(maps[None], np.float32([[0, 0, width, height]]), "logit")[0]
+    for joint, own in zip(joints, maps.transpose(2, 0, 1).astype("float64"), strict=True):
+        whole = cubic_matrix(12, height) @ own @ cubic_matrix(12, width).T
+        column, row = (joint[:2] - 0.5).round().astype(int)
+        # Float32 sums may order exact ties otherwise: the value decides.
+        assert whole[row, column] == pytest.approx(whole.max(), abs=1e-4)
+        assert joint[2] == pytest.approx(whole.max(), abs=1e-4)
