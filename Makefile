@@ -45,7 +45,7 @@ lint: install-dev ## format, lint, types, import contracts
 	$(BIN)/lint-imports
 
 ui: install ## browse the runs at http://127.0.0.1:5000 (PORT=…)
-	MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db --workers 1 --port $(or $(PORT),5000)
+	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db --workers 1 --port $(or $(PORT),5000)
 
 sweep: install-dev ## an example sweep: box head against mask head
 	$(BIN)/python -m maskrcnn.run -m head=box,mask schedule=tiny $(ARGS)

@@ -95,8 +95,14 @@ def _print_summary(data: Data, figures: FinalFigures, tracker: Tracker) -> None:
     print(f"\n{data.samples.to_text()}")
     print_figures(figures)
     print(f"folder: {tracker.folder}")
-    page = tracker.url_hint
-    print(f"in MLflow: make ui, then {page}" if page else "in MLflow: make ui")
+
+
+def print_links(tracker: Tracker) -> None:
+    """Where the finished run is seen, and how to send what its store has not got."""
+    links = tracker.links()
+    print("in MLflow: make ui" + (", then" if links else ""))
+    for name, link in links.items():
+        print(f"  {name:<7}{link}")
     if tracker.note:
         print(tracker.note)
 

@@ -16,7 +16,7 @@ from maskrcnn.training.loop import make_deterministic
 from maskrcnn.visualization.figures import samples_figure
 from maskrcnn.workflows import naming
 from maskrcnn.workflows.datasets import Data, load_data, write_subset
-from maskrcnn.workflows.finish import report_run
+from maskrcnn.workflows.finish import print_links, report_run
 from maskrcnn.workflows.report import ENVIRONMENT
 from maskrcnn.workflows.resume import find_unfinished
 from maskrcnn.workflows.session import Clock, Session
@@ -53,6 +53,7 @@ def train(config: Config, output_dir: Path, overrides: Sequence[str]) -> float:
         session.run()
         figures = session.finish()
         report_run(config, data, tracker, figures, folder)
+    print_links(tracker)
     return figures.metrics.get(naming.headline(config)) or 0.0
 
 
