@@ -220,3 +220,27 @@ def test_pooling_agrees_with_torchvision(golden, scale):
         strides=[1 / scale],
     )
     np.testing.assert_array_equal(np.asarray(got), golden["roi_pool.out.scale1"])
+
+
+@needs_tensorflow
+@pytest.mark.parametrize("ratio", [2, 0])
+def test_boxes_get_no_gradient_and_no_rois_give_none_to_the_features(ratio):
+    import tensorflow as tf
+
+    features = tf.Variable(np.ones((1, 8, 8, 2), "float32"))
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 4])])
+    def gradients(boxes):
+        images = tf.zeros(tf.shape(boxes)[:1], tf.int32)
+        options = {"min_level": 2, "output_size": 2, "sampling_ratio": ratio, "aligned": True, "strides": [1]}
+        with tf.GradientTape() as tape:
+            tape.watch(boxes)
+            total = tf.reduce_sum(roi_align([features], boxes, images, images + 2, **options))
+        return tape.gradient(total, [features, boxes])
+
+    to_features, to_boxes = gradients(np.float32([[1, 1, 7, 7]]))
+    assert to_boxes is None
+    # Means: each of 2 x 2 bins and 2 channels shares 1 among the cells.
+    assert float(tf.reduce_sum(to_features)) == pytest.approx(8.0, rel=1e-5)
+    to_features, _ = gradients(np.zeros((0, 4), "float32"))
+    assert not to_features.numpy().any()
