@@ -89,6 +89,6 @@ def test_defaults_of_the_schema_and_of_the_default_composition_differ_only_where
     changed = {key.partition(".")[0] for key in schema if schema[key] != composed[key]}
     # The groups backbone, dataset and schedule; optimizer and head are the schema's own defaults.
     assert changed == {
-        "anchors", "augmentation", "box_head", "dataset", "image", "keypoint_head", "mask_head", "pyramid", "roi",
-        "rpn", "schedule",
+        "anchors", "augmentation", "backbone", "box_head", "dataset", "image", "keypoint_head", "mask_head", "pyramid",
+        "roi", "rpn", "schedule",
     }  # fmt: skip
