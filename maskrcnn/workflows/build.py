@@ -17,7 +17,12 @@ from maskrcnn.data.reader import Reader
 from maskrcnn.data.records import Dataset
 from maskrcnn.data.transforms import Augmentation
 from maskrcnn.errors import UserError
-from maskrcnn.models.backbones import backbone_pixels, load_backbone_weights
+from maskrcnn.models.backbones import (
+    backbone_pixels,
+    imagenet_conventions,
+    imagenet_network,
+    load_backbone_weights,
+)
 from maskrcnn.models.detector import Detector
 from maskrcnn.structures import Conventions, DetectorSettings, KeypointSchema
 from maskrcnn.training.optimizers import build_optimizer
@@ -68,11 +73,13 @@ def detector_settings(config: Config) -> DetectorSettings:
 
 
 def _conventions(config: Config) -> Conventions:
-    """Pretrained weights bring their own pixels, unless the user gave some."""
+    """Pretrained weights bring their own pixels, unless the user gave some; ImageNet's ResNets their stride too."""
     given, default = config.conventions, Conventions()
     pixels = ("channel_order", "pixel_mean", "pixel_std")
     if config.weights.backbone is None or any(getattr(given, k) != getattr(default, k) for k in pixels):
         return given
+    if config.weights.backbone == "imagenet":
+        return imagenet_conventions(config.backbone, given)
     order, mean, std = backbone_pixels(config.backbone)
     return dataclasses.replace(given, channel_order=order, pixel_mean=list(mean), pixel_std=list(std))
 
@@ -100,7 +107,7 @@ def load_weights(config: Config, detector: Detector) -> None:
         if where == "imagenet":
             from maskrcnn.downloads import keras_application_weights
 
-            path = keras_application_weights(imagenet_network(config))
+            path = keras_application_weights(imagenet_network(config.backbone))
         else:
             path = Path(where)
         load_backbone_weights(detector.backbone, path)
@@ -108,20 +115,6 @@ def load_weights(config: Config, detector: Detector) -> None:
         if not config.weights.allow_random:
             hint = error.problem.hint or "give a file, or weights.allow_random=true to train from random weights"
             raise UserError(error.problem.what, error.problem.where or "weights.backbone", hint) from error
-
-
-def imagenet_network(config: Config) -> str:
-    """The class in `keras.applications` whose ImageNet weights fit the backbone."""
-    if config.backbone.name == "applications":
-        return config.backbone.network
-    names = {"mobilenetv2": "MobileNetV2", "resnet50": "ResNet50", "resnet101": "ResNet101", "resnet152": "ResNet152"}
-    if config.backbone.name not in names:
-        raise UserError(
-            f"keras.applications has no ImageNet weights for {config.backbone.name}",
-            "weights.backbone",
-            "give a file, or choose backbone=resnet50_fpn, resnet101_fpn, resnet152_fpn or mobilenetv2_fpn",
-        )
-    return names[config.backbone.name]
 
 
 def model_metadata(config: Config, dataset: Dataset, schema: KeypointSchema | None) -> dict[str, Any]:

@@ -1,0 +1,31 @@
+"""From configuration to architecture: what pretrained weights demand of the conventions."""
+
+from __future__ import annotations
+
+from maskrcnn.config.schema import Config
+from maskrcnn.structures import BackboneSettings, Conventions
+from maskrcnn.workflows.build import detector_settings
+
+
+def conventions(backbone: BackboneSettings, weights: str | None, **given: object) -> Conventions:
+    config = Config(backbone=backbone, conventions=Conventions(**given))
+    config.weights.backbone = weights
+    return detector_settings(config).conventions
+
+
+def test_imagenet_resnets_bring_pixels_stride_and_epsilon() -> None:
+    found = conventions(BackboneSettings("resnet50", norm="frozen"), "imagenet")
+    assert (found.channel_order, found.pixel_std, found.stride_in_1x1) == ("bgr", [1.0] * 3, True)
+    assert found.bn_epsilon == 1.001e-5
+
+
+def test_a_file_and_random_weights_leave_the_architecture_alone() -> None:
+    assert conventions(BackboneSettings("resnet50"), None) == Conventions()
+    assert conventions(BackboneSettings("resnet50"), "weights.h5") == Conventions()
+    mobilenet = conventions(BackboneSettings("mobilenetv2"), "weights.h5")
+    assert (mobilenet.pixel_mean, mobilenet.stride_in_1x1) == ([127.5] * 3, False)
+
+
+def test_pixels_that_the_user_gave_win() -> None:
+    found = conventions(BackboneSettings("mobilenetv2"), "imagenet", pixel_mean=[1.0, 2.0, 3.0])
+    assert found.pixel_mean == [1.0, 2.0, 3.0]
