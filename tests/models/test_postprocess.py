@@ -80,3 +80,18 @@ def test_proposals_that_are_not_there_give_nothing():
     )
     assert not np.asarray(found["labels"]).any()
     assert not np.asarray(found["scores"]).any()
+
+
+@pytest.mark.parametrize(("smallest_side", "count"), [(0.0, 2), (0.01, 1)])
+def test_detections_with_a_side_under_the_limit_are_dropped(smallest_side, count):
+    boxes = np.array([[[5.0, 5.0, 20.0, 20.0], [30.0, 5.0, 30.005, 20.0]]], np.float32)
+    found = select_detections(
+        ops.convert_to_tensor(np.array([[[0.0, 3.0], [0.0, 3.0]]], np.float32)),
+        ops.zeros((1, 2, 1, 4)),
+        ops.convert_to_tensor(boxes),
+        ops.ones((1, 2), dtype="bool"),
+        ops.convert_to_tensor(np.array([[40, 40]], np.int32)),
+        SETTINGS,
+        Conventions(detection_min_side=smallest_side),
+    )
+    assert (np.asarray(found["labels"]) > 0).sum() == count
