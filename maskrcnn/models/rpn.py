@@ -36,9 +36,10 @@ class RPNHead(keras.layers.Layer):
         super().__init__(**kwargs)
         self.in_channels = in_channels
         width = channels or in_channels
-        normal = keras.initializers.RandomNormal(stddev=0.01)
 
         def convolution(filters: int, size: int, name: str, activation: str | None) -> keras.layers.Conv2D:
+            # One initializer a layer: an instance of Keras' gives the same numbers again for the same shape.
+            normal = keras.initializers.RandomNormal(stddev=0.01)
             return keras.layers.Conv2D(
                 filters, size, padding="same", activation=activation, kernel_initializer=normal, name=name
             )

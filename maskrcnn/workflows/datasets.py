@@ -48,6 +48,7 @@ def load_data(config: Config) -> Data:
     Raises:
         UserError: for faults of the data, an unknown category, a part without images or without objects.
     """
+    _refuse_own_joints(config)
     exclusions: list[Exclusions] = []
     whole_train, whole_val, whole_test = _whole_parts(config, exclusions)
     train, left_out = _subset(config, whole_train, config.dataset.max_train_images)
@@ -65,6 +66,13 @@ def load_data(config: Config) -> Data:
     data = Data(train, _like(train, val), _like(train, test), tuple(exclusions))
     _demand_objects(data)
     return data
+
+
+def _refuse_own_joints(config: Config) -> None:
+    """Better an error than a model of other joints than were asked for, which is what ignoring the keys would give."""
+    for key, value in (("num_keypoints", config.num_keypoints), ("dataset.keypoints", config.dataset.keypoints)):
+        if value is not None and config.head.keypoints:
+            raise UserError("choosing the joints is not supported yet", key, f"leave {key} out to train all joints")
 
 
 def load_test(config: Config) -> Dataset:
