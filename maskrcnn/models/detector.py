@@ -204,9 +204,8 @@ class Detector(keras.Model):
     def call(self, batch: dict[str, Tensor], training: bool = False) -> dict[str, Tensor]:
         if training:
             return self.loss_terms(batch, training=True)
-        features, rpn = self._first_stage(batch, training=False)
-        boxes, valid = self._proposals_of(batch, rpn, training=False)
-        return self.detect(features, boxes, valid, batch["sizes"])
+        features, found = self.find_boxes(batch)
+        return found | self.instance_outputs(features, found["boxes"], found["labels"])
 
     def loss_terms(self, batch: dict[str, Tensor], training: bool = False) -> dict[str, Tensor]:
         """Named scalars of a batch with ground truth; `training` is the mode of the norms alone."""
@@ -295,12 +294,17 @@ class Detector(keras.Model):
         valid = ops.cast(valid, "float32") * rows.weights[:, None]
         return settings.loss_weight * losses.keypoint_loss(logits, cells, valid, settings.target_sigma)
 
-    def detect(self, features: list[Tensor], proposals: Tensor, valid: Tensor, sizes: Tensor) -> dict[str, Tensor]:
-        """Detections of the proposals; masks and keypoints are read at the final boxes (PAPER §1.3)."""
+    def find_boxes(self, batch: dict[str, Tensor]) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """The pyramid's maps, and the detections without masks and keypoints: boxes, scores, labels."""
+        features, rpn = self._first_stage(batch, training=False)
+        proposals, valid = self._proposals_of(batch, rpn, training=False)
         logits, deltas = self.box_outputs(features, proposals)
-        found = select_detections(logits, deltas, proposals, valid, sizes, self.settings.roi, self.conventions)
-        rows = rows_of_detections(found["boxes"], found["labels"])
-        shape = ops.shape(found["labels"])
+        roi = self.settings.roi
+        return features, select_detections(logits, deltas, proposals, valid, batch["sizes"], roi, self.conventions)
+
+    def instance_outputs(self, features: list[Tensor], boxes: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Masks and keypoint logits, where the heads exist, at final boxes [B, D, 4] (PAPER §1.3); zero at label 0."""
+        rows, shape, found = rows_of_detections(boxes, labels), ops.shape(labels), {}
         if self.mask_head is not None:
             found["masks"] = scatter_rows(ops.sigmoid(self.mask_logits(features, rows)), rows, shape)
         if self.keypoint_head is not None:
