@@ -124,7 +124,9 @@ def _add_kind(evaluation: Evaluation, dataset: Dataset, detections: Sequence[Det
     # whose time grows with images x categories, has less to do (FACTS §7.2).
     results = [r for r in to_coco_results(dataset, detections, kind) if r["category_id"] in counted]
     truth = [entry for entry in truth if entry["category_id"] in counted]
-    judged = _judge(truth, _result_entries(results, kind), kind, _sigmas(dataset) if kind == "keypoints" else None)
+    judged = _judge(
+        truth, _result_entries(results, kind), kind, schema_sigmas(dataset) if kind == "keypoints" else None
+    )
     evaluation.metrics.update(
         {f"{prefix}/{name}": _defined(value) for name, value in zip(names, judged.stats, strict=True)}
     )
@@ -196,14 +198,24 @@ def box_to_rle(box: Sequence[float], image: ImageRecord) -> rle.Rle:
 
 def _truth_keypoints(annotation: Annotation, dataset: Dataset) -> dict[str, Any]:
     """Keypoints of the schema's joints and their own count: a subset may hold none of an object's labelled ones."""
-    assert dataset.schema is not None  # checked with the detections
-    joints = np.zeros((len(dataset.schema), 3))
-    if annotation.keypoints is not None:
-        joints = np.asarray(annotation.keypoints, np.float64)[list(dataset.schema.index_map)]
+    joints = keypoints_of_schema(annotation, dataset)
     return {"keypoints": joints.reshape(-1).tolist(), "num_keypoints": int(np.count_nonzero(joints[:, 2] > 0))}
 
 
-def _sigmas(dataset: Dataset) -> np.ndarray:
+def keypoints_of_schema(annotation: Annotation, dataset: Dataset) -> np.ndarray:
+    """The object's joints of the data set's schema, [K, 3] in the file's coordinates; zeros where it has none."""
+    assert dataset.schema is not None  # checked with the detections
+    if annotation.keypoints is None:
+        return np.zeros((len(dataset.schema), 3))
+    return np.asarray(annotation.keypoints, np.float64)[list(dataset.schema.index_map)]
+
+
+def schema_sigmas(dataset: Dataset) -> np.ndarray:
+    """The OKS sigmas of the data set's joints, [K].
+
+    Raises:
+        UserError: another number of them, or one that is not positive.
+    """
     assert dataset.schema is not None  # checked with the detections
     sigmas = np.array(dataset.schema.sigmas or [DEFAULT_SIGMA] * len(dataset.schema), np.float64)
     if len(sigmas) != len(dataset.schema) or not (sigmas > 0).all():
