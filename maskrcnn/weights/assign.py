@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from maskrcnn.errors import Problem, ProblemsError
-from maskrcnn.weights.torchvision import Rule
+from maskrcnn.weights.rules import Rule
 
 MAX_NAMES = 10
 """Names that a message lists in full; the rest is counted."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from maskrcnn.errors import UserError
@@ -27,7 +26,6 @@ from maskrcnn.structures import (
     RoISettings,
 )
 from maskrcnn.weights.layout import (
-    Layout,
     convolution,
     dense,
     dense_after_map,
@@ -36,6 +34,7 @@ from maskrcnn.weights.layout import (
     without_background,
 )
 from maskrcnn.weights.recognise import BODY, HEADS, Architecture, box_dense_names
+from maskrcnn.weights.rules import Rule, convolution_rules, layer_rules, norm_rules
 
 OLD_SPELLINGS = (
     (r"backbone\.fpn\.(inner|layer)_blocks\.(\d+)\.(weight|bias)", r"backbone.fpn.\1_blocks.\2.0.\3"),
@@ -71,15 +70,6 @@ DEFAULTS: dict[str, Any] = {
 ANCHORS_PER_CELL = 3
 SMOOTH_L1_BETA = 1 / 9
 """Of both stages."""
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One tensor of the source and the variable that it fills."""
-
-    source: str
-    variable: Any
-    layout: Layout = same
 
 
 def modern_name(name: str) -> str:
@@ -239,17 +229,17 @@ def rules(detector: Detector, architecture: Architecture) -> Iterator[Rule]:
 def resnet_rules(backbone: Any, name: str, prefix: str) -> Iterator[Rule]:
     """The tensors of a torchvision ResNet without its classifier, in the network that is called `name` here."""
     variant = RESNETS[name]
-    yield from _convolution(backbone.get_layer("stem_conv"), f"{prefix}conv1")
-    yield from _norm(backbone.get_layer("stem_norm"), f"{prefix}bn1")
+    yield from convolution_rules(backbone.get_layer("stem_conv"), f"{prefix}conv1")
+    yield from norm_rules(backbone.get_layer("stem_norm"), f"{prefix}bn1")
     for stage, blocks in enumerate(variant.blocks, start=2):
         for block in range(1, blocks + 1):
             ours, theirs = f"res{stage}_{block}", f"{prefix}layer{stage - 1}.{block - 1}"
             for k in range(1, 4 if variant.bottleneck else 3):
-                yield from _convolution(backbone.get_layer(f"{ours}_conv{k}"), f"{theirs}.conv{k}")
-                yield from _norm(backbone.get_layer(f"{ours}_norm{k}"), f"{theirs}.bn{k}")
+                yield from convolution_rules(backbone.get_layer(f"{ours}_conv{k}"), f"{theirs}.conv{k}")
+                yield from norm_rules(backbone.get_layer(f"{ours}_norm{k}"), f"{theirs}.bn{k}")
             if block == 1 and (stage > 2 or variant.bottleneck):
-                yield from _convolution(backbone.get_layer(f"{ours}_shortcut_conv"), f"{theirs}.downsample.0")
-                yield from _norm(backbone.get_layer(f"{ours}_shortcut_norm"), f"{theirs}.downsample.1")
+                yield from convolution_rules(backbone.get_layer(f"{ours}_shortcut_conv"), f"{theirs}.downsample.0")
+                yield from norm_rules(backbone.get_layer(f"{ours}_shortcut_norm"), f"{theirs}.downsample.1")
 
 
 def _pyramid_rules(pyramid: Any, architecture: Architecture) -> Iterator[Rule]:
@@ -258,24 +248,24 @@ def _pyramid_rules(pyramid: Any, architecture: Architecture) -> Iterator[Rule]:
         ("layer", pyramid.outputs_, pyramid.output_norms),
     ):
         for k, (conv, norm) in enumerate(zip(convs, norms, strict=True)):
-            yield from _convolution(conv, f"backbone.fpn.{kind}_blocks.{k}.0")
+            yield from convolution_rules(conv, f"backbone.fpn.{kind}_blocks.{k}.0")
             if architecture.normed:
-                yield from _norm(norm, f"backbone.fpn.{kind}_blocks.{k}.1")
+                yield from norm_rules(norm, f"backbone.fpn.{kind}_blocks.{k}.1")
 
 
 def _rpn_rules(head: Any) -> Iterator[Rule]:
     for k, conv in enumerate(head.convs):
-        yield from _convolution(conv, f"rpn.head.conv.{k}.0")
-    yield from _convolution(head.objectness, "rpn.head.cls_logits")
-    yield from _convolution(head.deltas, "rpn.head.bbox_pred")
+        yield from convolution_rules(conv, f"rpn.head.conv.{k}.0")
+    yield from convolution_rules(head.objectness, "rpn.head.cls_logits")
+    yield from convolution_rules(head.deltas, "rpn.head.bbox_pred")
 
 
 def _box_rules(head: Any, architecture: Architecture) -> Iterator[Rule]:
     yield from _stack(head, f"{HEADS}box_head.{{}}", architecture.normed)
     names = [name.removesuffix(".weight") for name in box_dense_names(architecture.box_convolutions)]
     for k, (layer, name) in enumerate(zip(head.dense, names, strict=True)):
-        yield from _layer(layer, name, dense_after_map(architecture.channels) if k == 0 else dense)
-    yield from _layer(head.class_logits, HEADS + "box_predictor.cls_score", dense)
+        yield from layer_rules(layer, name, dense_after_map(architecture.channels) if k == 0 else dense)
+    yield from layer_rules(head.class_logits, HEADS + "box_predictor.cls_score", dense)
     deltas = HEADS + "box_predictor.bbox_pred"
     yield Rule(deltas + ".weight", head.box_deltas.kernel, without_background(dense, rows_per_class=4))
     yield Rule(deltas + ".bias", head.box_deltas.bias, without_background(same, rows_per_class=4))
@@ -283,7 +273,7 @@ def _box_rules(head: Any, architecture: Architecture) -> Iterator[Rule]:
 
 def _mask_rules(head: Any, architecture: Architecture) -> Iterator[Rule]:
     yield from _stack(head, f"{HEADS}mask_head.{{}}", architecture.normed)
-    yield from _layer(head.deconv, HEADS + "mask_predictor.conv5_mask", transposed_convolution)
+    yield from layer_rules(head.deconv, HEADS + "mask_predictor.conv5_mask", transposed_convolution)
     logits = HEADS + "mask_predictor.mask_fcn_logits"
     yield Rule(logits + ".weight", head.logits.kernel, without_background(convolution))
     yield Rule(logits + ".bias", head.logits.bias, without_background(same))
@@ -291,30 +281,13 @@ def _mask_rules(head: Any, architecture: Architecture) -> Iterator[Rule]:
 
 def _keypoint_rules(head: Any) -> Iterator[Rule]:
     for k, conv in enumerate(head.convs):
-        yield from _convolution(conv, f"{HEADS}keypoint_head.{2 * k}")
-    yield from _layer(head.deconv, HEADS + "keypoint_predictor.kps_score_lowres", transposed_convolution)
+        yield from convolution_rules(conv, f"{HEADS}keypoint_head.{2 * k}")
+    yield from layer_rules(head.deconv, HEADS + "keypoint_predictor.kps_score_lowres", transposed_convolution)
 
 
 def _stack(head: Any, name: str, normed: bool) -> Iterator[Rule]:
     """The 3x3 convolutions of a head, each a sequence (convolution, norm, ReLU) in the source."""
     for k, conv in enumerate(head.convs):
-        yield from _convolution(conv, name.format(k) + ".0")
+        yield from convolution_rules(conv, name.format(k) + ".0")
         if normed:
-            yield from _norm(head.norms[k], name.format(k) + ".1")
-
-
-def _convolution(layer: Any, name: str) -> Iterator[Rule]:
-    yield from _layer(layer, name, convolution)
-
-
-def _layer(layer: Any, name: str, layout: Layout) -> Iterator[Rule]:
-    yield Rule(name + ".weight", layer.kernel, layout)
-    if layer.use_bias:
-        yield Rule(name + ".bias", layer.bias)
-
-
-def _norm(layer: Any, name: str) -> Iterator[Rule]:
-    yield Rule(name + ".weight", layer.gamma)
-    yield Rule(name + ".bias", layer.beta)
-    yield Rule(name + ".running_mean", layer.moving_mean)
-    yield Rule(name + ".running_var", layer.moving_variance)
+            yield from norm_rules(head.norms[k], name.format(k) + ".1")

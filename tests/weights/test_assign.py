@@ -9,7 +9,7 @@ import pytest
 from maskrcnn.errors import ProblemsError
 from maskrcnn.weights.assign import assign, check_covered
 from maskrcnn.weights.layout import dense
-from maskrcnn.weights.torchvision import Rule
+from maskrcnn.weights.rules import Rule
 
 
 @pytest.fixture
