@@ -195,12 +195,22 @@ class ResizeSettings:
     long_side: int = 1333
 
 
+@dataclass
+class TTASettings:
+    """Test-time augmentation: further views of each image, whose detections are merged with the plain ones."""
+
+    flip: bool = False
+    """Each view also mirrored."""
+    scales: list[float] = field(default_factory=list)
+    """Factors on the size of the network's input, beside 1; 0.5, 0.625 … 1.5 are the paper's 400 … 1200 at 800."""
+
+
 @dataclass(frozen=True)
 class KeypointSchema:
     """Joints of one category: names, sides, bones and OKS tolerances.
 
     `index_map` holds each joint's row in the data set's full list of joints; for the full schema it is 0…K-1.
-    `flip_pairs` and `skeleton` index this schema's own joints (from 0).
+    `flip_pairs`, `skeleton` and `unpaired` (joints whose other side was left out) index this schema's own joints.
     """
 
     names: tuple[str, ...]
@@ -208,6 +218,7 @@ class KeypointSchema:
     skeleton: tuple[tuple[int, int], ...] = ()
     sigmas: tuple[float, ...] = ()
     index_map: tuple[int, ...] = ()
+    unpaired: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.index_map:
@@ -227,6 +238,7 @@ class KeypointSchema:
     def select(self, rows: Sequence[int]) -> KeypointSchema:
         """The schema of the joints at `rows`; pairs and bones that lose an end are dropped."""
         position = {row: k for k, row in enumerate(rows)}
+        mirrored = self.flip_permutation
 
         def kept(pairs: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
             return tuple((position[a], position[b]) for a, b in pairs if a in position and b in position)
@@ -237,6 +249,7 @@ class KeypointSchema:
             skeleton=kept(self.skeleton),
             sigmas=tuple(self.sigmas[r] for r in rows) if self.sigmas else (),
             index_map=tuple(self.index_map[r] for r in rows),
+            unpaired=tuple(k for k, r in enumerate(rows) if mirrored[r] not in position or r in self.unpaired),
         )
 
 

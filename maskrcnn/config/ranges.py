@@ -148,6 +148,7 @@ RANGES: dict[str, Range] = {
     "evaluation.max_val_images": COUNT,
     "evaluation.pictures": Range(0, 100),
     "evaluation.picture_score": SHARE,
+    "evaluation.tta.scales": Range(0.1, 10),
     "seed": SEED,
 }
 """Every number of the schema, and every number in its lists (a test holds the two together)."""

@@ -20,6 +20,7 @@ from maskrcnn.structures import (
     PyramidSettings,
     ResizeSettings,
     RoISettings,
+    TTASettings,
 )
 
 
@@ -171,6 +172,8 @@ class EvaluationConfig:
     """Test images drawn with ground truth beside prediction at each evaluation."""
     picture_score: float = 0.5
     """Detections with a lower score are not drawn (the figures use `roi.score_threshold`)."""
+    tta: TTASettings = field(default_factory=TTASettings)
+    """Of the test part's figures; the validation during training is plain."""
 
 
 @dataclass
