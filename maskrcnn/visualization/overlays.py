@@ -23,7 +23,6 @@ from maskrcnn.visualization.canvas import (
     dashed_frame,
     draw_text,
     frame,
-    outlined_line,
     pen_for,
     sized,
     text_extent,
@@ -32,16 +31,14 @@ from maskrcnn.visualization.canvas import (
 )
 from maskrcnn.visualization.colours import (
     BLACK,
-    LEFT,
-    MIDDLE,
     PALE,
-    RIGHT,
     WHITE,
     Colour,
     instance_colour,
     match_to_truth,
     text_colour,
 )
+from maskrcnn.visualization.skeletons import draw_skeleton
 
 Masks = Sequence[Any]
 """For each instance a bool or uint8 [H, W] of the original size, an RLE dict (decoded only when drawn) or None."""
@@ -108,7 +105,9 @@ def instances_of_detections(
     keypoints = None
     if detections.keypoints is not None:
         keypoints = np.array(detections.keypoints[rows], np.float32)
-        keypoints[..., 2] = np.where(keypoints[..., 2] >= joint_score, 2.0, 0.0)
+        # A detection of a category without joints holds zeros alone.
+        drawn = (keypoints[..., 2] >= joint_score) & keypoints.any(axis=-1)
+        keypoints[..., 2] = np.where(drawn, 2.0, 0.0)
     boxes = detections.boxes[rows]
     return Instances(
         boxes=boxes,
@@ -185,11 +184,15 @@ def side_by_side(
 ) -> np.ndarray:
     """Ground truth left, prediction right; an object has the same colour on both sides.
 
+    Masks of the truth are drawn where the prediction has masks, too: the left half is what the right one should be.
+
     Returns:
         uint8 [H', W', 3]; each half is at most 640 pixels wide or high unless `style` says otherwise.
     """
     style = style or replace(Style(), max_side=640)
     expected = instances_of_truth(truth, image.shape[0], image.shape[1], schema)
+    if detections.masks is None:
+        expected = replace(expected, masks=None)
     objects = expected.boxes[~expected.is_crowd] if expected.is_crowd is not None else expected.boxes
     found = instances_of_detections(detections, min_score, style.joint_score, truth=objects)
     most = max(len(expected), len(found))  # one size of letters for both halves
@@ -299,44 +302,6 @@ def _hatch(pixels: np.ndarray, bits: np.ndarray, pen: Pen) -> None:
     for colour, first in ((PALE, 0), (BLACK, pen.line)):
         striped = (phase >= first) & (phase < first + pen.line // 2 + 1)
         pixels[rows[striped], columns[striped]] = colour
-
-
-def joint_sides(schema: KeypointSchema) -> list[int]:
-    """For each joint -1 (the person's left), 1 (right) or 0 (neither): by flip pairs and names.
-
-    Raises nothing: a pair whose names do not tell counts its first joint as left.
-    """
-    sides = [-1 if "left" in name.lower() else 1 if "right" in name.lower() else 0 for name in schema.names]
-    for first, second in schema.flip_pairs:
-        if sides[first] == sides[second]:
-            sides[first], sides[second] = -1, 1
-    return sides
-
-
-def draw_skeleton(pixels: np.ndarray, joints: np.ndarray, schema: KeypointSchema, pen: Pen) -> None:
-    """Draws one person's bones and joints into `pixels`; hidden joints (visibility 1) are hollow.
-
-    Args:
-        joints: [K, 3] x, y in continuous picture coordinates, visibility 0 (left out), 1 or 2.
-    """
-    colours = {-1: LEFT, 0: MIDDLE, 1: RIGHT}
-    sides = joint_sides(schema)
-    for first, second in schema.skeleton:
-        if joints[first, 2] > 0 and joints[second, 2] > 0:
-            # A bone between the sides (shoulders, hips) belongs to neither; nose to left eye is left.
-            side = int(np.sign(sides[first] + sides[second]))
-            outlined_line(pixels, joints[first, :2], joints[second, :2], colours[side], pen)
-    for (x, y, visibility), side in zip(joints, sides):
-        if visibility > 0:
-            _draw_joint(pixels, (round(x - 0.5), round(y - 0.5)), colours[side], visibility == 1, pen)
-
-
-def _draw_joint(pixels: np.ndarray, centre: tuple[int, int], colour: Colour, hollow: bool, pen: Pen) -> None:
-    radius = pen.line + pen.outline
-    cv2.circle(pixels, centre, radius + pen.outline, BLACK, -1, cv2.LINE_AA)
-    cv2.circle(pixels, centre, radius, colour, -1, cv2.LINE_AA)
-    if hollow:
-        cv2.circle(pixels, centre, max(1, radius - pen.line // 2 - 1), BLACK, -1, cv2.LINE_AA)
 
 
 def label_text(names: Sequence[str], label: int, score: float | None, crowd: bool = False) -> str:

@@ -12,16 +12,14 @@ import pytest
 from maskrcnn.data import rle
 from maskrcnn.data.detections import Detections
 from maskrcnn.data.records import Annotation
-from maskrcnn.structures import COCO_PERSON, KeypointSchema
+from maskrcnn.structures import COCO_PERSON
 from maskrcnn.visualization.canvas import Style, pen_for
-from maskrcnn.visualization.colours import LEFT, RIGHT, instance_colour
+from maskrcnn.visualization.colours import LEFT, instance_colour
 from maskrcnn.visualization.overlays import (
     draw,
     draw_instances,
-    draw_skeleton,
     instances_of_detections,
     instances_of_truth,
-    joint_sides,
     label_text,
     side_by_side,
 )
@@ -215,33 +213,6 @@ def pose(**visibility: int) -> np.ndarray:
     return joints
 
 
-def test_left_and_right_limbs_have_different_colours() -> None:
-    picture = grey()
-    draw_skeleton(picture, pose(), COCO_PERSON, pen_for(picture))
-    assert LEFT != RIGHT
-    assert holds(picture[:, 240:], LEFT)
-    assert not holds(picture[:, 240:], RIGHT)
-    assert holds(picture[:, :160], RIGHT)
-    assert not holds(picture[:, :160], LEFT)
-
-
-def test_a_hidden_joint_is_hollow_and_an_absent_one_is_not_drawn() -> None:
-    seen, hidden, absent = grey(), grey(), grey()
-    for picture, visibility in ((seen, 2), (hidden, 1), (absent, 0)):
-        draw_skeleton(picture, pose(left_wrist=visibility), COCO_PERSON, pen_for(picture))
-    place = (249, 349)
-    assert tuple(seen[place]) == LEFT
-    assert tuple(hidden[place]) != LEFT
-    assert holds(hidden[240:260, 340:360], LEFT)
-    assert (absent[220:280, 330:370] == 100).all()
-
-
-def test_sides_come_from_names_or_else_from_flip_pairs() -> None:
-    assert joint_sides(COCO_PERSON)[:3] == [0, -1, 1]
-    wings = KeypointSchema(("beak", "wing_a", "wing_b"), flip_pairs=((1, 2),))
-    assert joint_sides(wings) == [0, -1, 1]
-
-
 def test_keypoints_of_the_file_are_drawn_at_pixel_centres_of_the_schemas_joints() -> None:
     joints = np.zeros((17, 3), np.float32)
     joints[5] = (10, 20, 2)
@@ -256,6 +227,26 @@ def test_joints_of_low_score_are_not_drawn() -> None:
     drawn = instances_of_detections(found([(0, 0, 50, 50)], [0.9], keypoints=keypoints), joint_score=0.5)
     assert drawn.keypoints is not None
     assert drawn.keypoints[0, :, 2].tolist() == [2.0, 0.0]
+
+
+def test_detections_of_categories_without_joints_get_no_skeleton() -> None:
+    keypoints = np.stack([np.zeros((17, 3), np.float32), pose()])
+    both = found([(10, 300, 60, 390), (40, 80, 360, 260)], [0.9, 0.8], keypoints=keypoints)
+    drawn = instances_of_detections(both)
+    assert drawn.keypoints is not None
+    assert not drawn.keypoints[0].any()
+    alone = draw(grey(), both.take(np.array([0])), NAMES, schema=COCO_PERSON, style=PLAIN)
+    without = draw(grey(), replace(both, keypoints=None).take(np.array([0])), NAMES, style=PLAIN)
+    np.testing.assert_array_equal(alone, without)
+
+
+def test_the_truth_shows_masks_only_beside_predicted_masks() -> None:
+    truth = [square((100, 100, 200, 200))]
+    with_masks = side_by_side(grey(), truth, Detections.empty(400, 400, masks=True), NAMES, style=PLAIN)
+    without = side_by_side(grey(), truth, Detections.empty(400, 400), NAMES, style=PLAIN)
+    strip = without.shape[0] - 400
+    assert (without[strip + 150, 150] == 100).all()
+    assert (with_masks[strip + 150, 150] != 100).any()
 
 
 def test_keypoints_are_drawn_only_with_a_schema() -> None:
