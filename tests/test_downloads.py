@@ -190,7 +190,7 @@ def test_the_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatc
 
 
 def test_imagenet_weights_come_from_the_table(server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(downloads, "KERAS_FILES", server.url.removesuffix("files/weights.h5"))
+    monkeypatch.setattr("maskrcnn.downloads.keras_files.KERAS_FILES", server.url.removesuffix("files/weights.h5"))
     monkeypatch.setitem(downloads.KERAS_APPLICATIONS, "ResNet50", ("resnet/r_notop.h5", MD5))
     assert keras_application_weights("ResNet50", cache=tmp_path).name == "r_notop.h5"
     with pytest.raises(UserError, match="published for 'ResNet51'"):
