@@ -65,6 +65,9 @@ class Conventions:
     """binary (threshold at one half) | soft (torchvision)."""
     keypoint_score: str = "softmax"
     """softmax (Detectron2) | logit (torchvision)."""
+    keypoint_offset: float = 0.5
+    """Where the network's joints count the middle of the first pixel: 0.5 (Detectron2; all that is trained here) | 0.0
+    (Detectron, torchvision: taught with COCO's pixel indices, so that COCO results are written as decoded)."""
 
 
 @dataclass
@@ -236,7 +239,7 @@ class KeypointSchema:
         return tuple(order)
 
     def select(self, rows: Sequence[int]) -> KeypointSchema:
-        """The schema of the joints at `rows`; pairs and bones that lose an end are dropped."""
+        """The schema of the joints at `rows`: pairs that lose a joint are dropped, bones bridge those left out."""
         position = {row: k for k, row in enumerate(rows)}
         mirrored = self.flip_permutation
 
@@ -246,11 +249,56 @@ class KeypointSchema:
         return KeypointSchema(
             names=tuple(self.names[r] for r in rows),
             flip_pairs=kept(self.flip_pairs),
-            skeleton=kept(self.skeleton),
+            skeleton=kept(bridged_bones(self.skeleton, rows)),
             sigmas=tuple(self.sigmas[r] for r in rows) if self.sigmas else (),
             index_map=tuple(self.index_map[r] for r in rows),
             unpaired=tuple(k for k, r in enumerate(rows) if mirrored[r] not in position or r in self.unpaired),
         )
+
+
+LONGEST_BRIDGE = 3
+"""Bones of a chain that one bone may stand for: nose, eye, ear, shoulder and shoulder, hip, knee, ankle are three."""
+
+
+def bridged_bones(bones: Sequence[tuple[int, int]], rows: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """Bones between the joints at `rows`: their own, and one for each short chain of joints that are left out.
+
+    A chain becomes a bone only where no shorter one connects its ends already, so that a figure without elbows, hips
+    and knees keeps its limbs and gets no bones across.
+
+    >>> bridged_bones([(0, 1), (1, 2), (2, 3)], [0, 2, 3])
+    ((2, 3), (0, 2))
+    """
+    found = [bone for bone in bones if set(bone) <= set(rows)]
+    group = {row: row for row in rows}
+    _join(group, found)
+    for length in range(2, LONGEST_BRIDGE + 1):
+        chains = [(a, b) for a, b in _chains(bones, rows, length) if group[a] != group[b]]
+        found += chains
+        _join(group, chains)
+    return tuple(found)
+
+
+def _chains(bones: Sequence[tuple[int, int]], rows: Sequence[int], length: int) -> list[tuple[int, int]]:
+    """Pairs of `rows` that `length` bones connect over left-out joints alone."""
+    beside: dict[int, set[int]] = {}
+    for a, b in bones:
+        beside.setdefault(a, set()).add(b)
+        beside.setdefault(b, set()).add(a)
+    pairs = []
+    for start in rows:
+        reached = {start}
+        for step in range(length):
+            reached = {n for joint in reached if not step or joint not in rows for n in beside.get(joint, ())}
+        pairs += [(start, end) for end in sorted(reached) if end in rows and end > start]
+    return pairs
+
+
+def _join(group: dict[int, int], bones: Sequence[tuple[int, int]]) -> None:
+    """Gives the ends of each bone, and all that hang together with them, the same group."""
+    for a, b in bones:
+        old, new = group[b], group[a]
+        group.update({row: new for row, own in group.items() if own == old})
 
 
 COCO_PERSON = KeypointSchema(
