@@ -100,6 +100,7 @@ RANGES: dict[str, Range] = {
     "conventions.proposal_min_side": AMOUNT,
     "conventions.detection_min_side": AMOUNT,
     "conventions.background_index": Range(-1, 0),
+    "conventions.keypoint_offset": Range(0, 0.5),
     "conventions.pixel_mean": Range(-1e6),
     "conventions.pixel_std": POSITIVE,
     "conventions.bn_epsilon": POSITIVE,
