@@ -19,9 +19,13 @@ from maskrcnn.tracking.store import Store, resolve_store, runs_folder
 
 CONFIG = "config.yaml"
 METRICS = "metrics.json"
+SWEEP = "sweep.json"
+"""Lies in the folder of a sweep, whose runs lie in the folders beside it."""
 MODELS = ("best.keras", "model/best.keras", "model.keras", "last.keras")
 """Where a run keeps its model, the one to use first; an artifact lies in a folder of its own."""
 MODEL_FOLDER = "model"
+SWEEP_TAG = "sweep"
+"""The tag that a sweep and its jobs have in common."""
 NEWEST = "last"
 """The word for the newest run."""
 
@@ -92,11 +96,18 @@ def unfinished_runs(root: Path) -> list[RunFolder]:
     return [run for run in reversed(list_runs(root)) if run.status.status in (FAILED, KILLED)]
 
 
+def list_sweeps(root: Path) -> list[RunFolder]:
+    """The sweeps under `root`, oldest first."""
+    folders = runs_folder(root.absolute()).glob(f"*/{SWEEP}")
+    sweeps = [RunFolder(file.parent, read_status(file.parent)) for file in folders]
+    return sorted(sweeps, key=lambda sweep: (sweep.status.started_ms, sweep.path.name))
+
+
 def _folders(folder: Path) -> Iterator[Path]:
     """Folders of runs below `folder`: directly, or within a sweep's folder."""
     if folder.is_dir():
         for child in sorted(folder.iterdir()):
-            if is_run_folder(child):
+            if is_run_folder(child) and not is_sweep_folder(child):
                 yield child
             elif child.is_dir():
                 yield from (grandchild for grandchild in sorted(child.iterdir()) if is_run_folder(grandchild))
@@ -107,18 +118,25 @@ def is_run_folder(path: Path) -> bool:
     return path.is_dir() and any((path / name).is_file() for name in (STATUS, JOURNAL, CONFIG))
 
 
+def is_sweep_folder(path: Path) -> bool:
+    """Whether a folder is a sweep's, which holds the folders of its runs."""
+    return (path / SWEEP).is_file()
+
+
 def resolve_run(where: str, root: Path, uri: str | None = None) -> RunFolder:
     """The run that `where` names: a run's id, `runs:/ID`, its folder, a file in it, its name, or `last`.
 
     A run that is not on this disk is fetched from the store (config, figures, model, not its pictures) into the cache.
 
     Raises:
-        UserError: there is no such run, or more than one of that name; the store does not answer.
+        UserError: there is no such run, or more than one of that name; it is a sweep; the store does not answer.
     """
     where = where.strip()
     root = root.absolute()
     run = _on_disk(where, root)
     if run is not None:
+        if run.path.is_dir() and is_sweep_folder(run.path):
+            raise _is_a_sweep(run)
         return run
     runs = list_runs(root)
     if where == NEWEST and runs:
@@ -129,10 +147,42 @@ def resolve_run(where: str, root: Path, uri: str | None = None) -> RunFolder:
         raise UserError(f"{len(matches)} runs match {where!r}", "run", f"name one folder of {named}, or an id")
     if matches:
         return matches[0]
+    sweeps = _matches(where, list_sweeps(root))
+    if sweeps:
+        raise _is_a_sweep(sweeps[-1])
     run_id = _run_id(where)
     if run_id is None:
         raise _no_such_run(where, runs)
     return _fetch(run_id, resolve_store(uri, root))
+
+
+def resolve_sweep(where: str, root: Path) -> RunFolder:
+    """The sweep that `where` names: its folder, its name, its tag, the id of its run, or `last`; on this disk alone.
+
+    Raises:
+        UserError: there is no such sweep, or more than one of that name.
+    """
+    where = where.strip()
+    path = Path(os.path.normpath(root.absolute() / Path(where).expanduser()))
+    if where and is_sweep_folder(path):
+        return RunFolder(path, read_status(path))
+    sweeps = list_sweeps(root)
+    if where == NEWEST and sweeps:
+        return sweeps[-1]
+    tagged = [sweep for sweep in sweeps if sweep.status.tags.get(SWEEP_TAG) == where]
+    matches = tagged or _matches(where, sweeps)
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        named = ", ".join(sweep.path.name for sweep in matches[-3:])
+        raise UserError(f"{len(matches)} sweeps match {where!r}", "sweep", f"name one folder of {named}")
+    hint = f"give its folder, its id, or {NEWEST!r}" if sweeps else "there are no sweeps in mlruns/runs here"
+    raise UserError(f"no sweep {where!r}", "sweep", hint)
+
+
+def _is_a_sweep(sweep: RunFolder) -> UserError:
+    hint = f"name one of its runs, such as mlruns/runs/{sweep.path.name}/0, or report sweep={sweep.path.name}"
+    return UserError(f"{sweep.path.name} is a sweep, not a run", "run", hint)
 
 
 def _on_disk(where: str, root: Path) -> RunFolder | None:

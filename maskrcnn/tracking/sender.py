@@ -32,7 +32,10 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 KEY_TAG = "maskrcnn.key"
+PARENT_TAG = "mlflow.parentRunId"
 REASON_TAG = "reason"
+CREATION_LOCK = "creation.lock"
+CREATION_TIMEOUT_S = 30.0
 BATCH = 900
 """Metrics of a request; the server's limit is 1000 entries in all."""
 FLUSH_S = 3.0
@@ -41,6 +44,9 @@ CLOSING_S = 20.0
 """How long the end of a run waits for what is unsent."""
 CLOSING_PAUSE_S = 2.0
 CLOSING_TRIES = 3
+GIVING_UP_S = 2.5
+"""The end of a run waits no longer than this without progress for a store that has failed before: in a sweep the waits
+of all jobs add up."""
 
 logger = logging.getLogger(__name__)
 
@@ -144,16 +150,8 @@ class Sender:
         self._known = True
 
     def _create_run(self, client: MlflowClient) -> None:
-        start = first_entry(self.folder)
-        experiment_id = ensure_experiment(client, self.store, start["experiment"])
-        # The answer to an earlier creation may have been lost.
-        found = client.search_runs([experiment_id], f"tags.`{KEY_TAG}` = '{start['key']}'", max_results=1)
-        if found:
-            run_id = found[0].info.run_id
-        else:
-            tags = {**start["tags"], KEY_TAG: start["key"]}
-            run = client.create_run(experiment_id, start_time=start["time"], tags=tags, run_name=start["name"])
-            run_id = run.info.run_id
+        experiment_id = ensure_experiment(client, self.store, first_entry(self.folder)["experiment"])
+        run_id = ensure_run(client, self.folder, experiment_id)
         self.position = Position(store=self.store.public_uri, run_id=run_id, experiment_id=experiment_id)
         self.position.save(self.folder)
 
@@ -313,6 +311,25 @@ def ensure_experiment(client: MlflowClient, store: Store, name: str) -> str:
     return str(experiment.experiment_id)
 
 
+def ensure_run(client: MlflowClient, folder: Path, experiment_id: str) -> str:
+    """Id of the run whose journal lies in `folder`, created if the store has none; so is its parent's run before it.
+
+    A job of a sweep may be the first that reaches the store, or the only one: whoever comes first makes the parent.
+    """
+    start = first_entry(folder)
+    tags = {**start["tags"], KEY_TAG: start["key"]}
+    if start.get("parent"):
+        parent = Path(os.path.normpath(folder / start["parent"]))
+        tags[PARENT_TAG] = ensure_run(client, parent, experiment_id)
+    with file_lock(folder / CREATION_LOCK, CREATION_TIMEOUT_S):
+        # Another process has made it, or the answer to an earlier creation was lost.
+        found = client.search_runs([experiment_id], f"tags.`{KEY_TAG}` = '{start['key']}'", max_results=1)
+        if found:
+            return str(found[0].info.run_id)
+        run = client.create_run(experiment_id, start_time=start["time"], tags=tags, run_name=start["name"])
+        return str(run.info.run_id)
+
+
 class SenderThread:
     """Runs a sender beside the training; nothing it meets reaches the caller."""
 
@@ -322,6 +339,7 @@ class SenderThread:
         self._closing = threading.Event()
         self._abandoned = threading.Event()
         self._connected = threading.Event()
+        self._failing = False
         self._complained = False
         self._thread = threading.Thread(target=self._run, name="maskrcnn-tracking", daemon=True)
 
@@ -332,13 +350,29 @@ class SenderThread:
         """Waits until the run has an id in the store, at most `timeout_s` seconds; whether it has one."""
         return self._connected.wait(timeout_s)
 
+    @property
+    def is_failing(self) -> bool:
+        """Whether the store did not take what was sent last."""
+        return self._failing
+
     def close(self, timeout_s: float = CLOSING_S) -> int:
         """Sends the rest, waiting at most `timeout_s` seconds; the number of entries that stay unsent."""
         self._closing.set()
-        self._thread.join(timeout_s)
+        self._wait_for_end(timeout_s)
         self._abandoned.set()
         self._thread.join(0.2)
         return count_unsent(self._sender.folder, self._sender.position)
+
+    def _wait_for_end(self, timeout_s: float) -> None:
+        """Waits for the thread, shorter where a server has failed and takes nothing now (a file is only busy)."""
+        now = time.monotonic()
+        until, moved, offset = now + timeout_s, now, self._sender.position.offset
+        patience_s = timeout_s if self._sender.store.is_local else GIVING_UP_S
+        while self._thread.is_alive() and now < until and not (self._failing and now - moved > patience_s):
+            self._thread.join(0.1)
+            now = time.monotonic()
+            if self._sender.position.offset != offset:
+                moved, offset = now, self._sender.position.offset
 
     def _run(self) -> None:
         with file_lock(self._sender.folder / LOCK, timeout_s=10.0):
@@ -365,6 +399,11 @@ class SenderThread:
             return
 
     def _try_to_send(self) -> bool:
+        done = self._send()
+        self._failing = not done
+        return done
+
+    def _send(self) -> bool:
         try:
             self._sender.send_pending(self._abandoned.is_set)
         except RunDeletedError:

@@ -83,6 +83,11 @@ def sync_all(root: Path, uri: str | None = None) -> list[SyncResult]:
     return [_sync_run(folder, stores) for folder in run_folders(root.absolute())]
 
 
+def sync_run(folder: Path, root: Path, uri: str | None = None) -> SyncResult:
+    """The same for the run in `folder` alone."""
+    return _sync_run(folder, _Stores(root.absolute(), uri))
+
+
 def _sync_run(folder: Path, stores: _Stores) -> SyncResult:
     result = SyncResult(folder)
     try:

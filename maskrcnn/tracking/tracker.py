@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import getpass
 import logging
+import os
 import shutil
 import signal
 import sys
@@ -89,6 +90,7 @@ class Tracker:
         tags: Mapping[str, object],
         enabled: bool,
         root: Path | None = None,
+        parent: Path | None = None,
     ) -> Tracker:
         """Opens the run of `run_folder`, or goes on with it when the folder holds a journal already.
 
@@ -101,6 +103,7 @@ class Tracker:
             tags: further facts, such as the key of a sweep.
             enabled: False keeps the journal and sends nothing.
             root: directory of launch; None: the folder above the `mlruns` that holds `run_folder`, else the current.
+            parent: folder of the run that this one belongs to, which has a journal; None: none.
 
         Raises:
             UserError: the address is malformed. A store that does not answer is no error.
@@ -112,20 +115,22 @@ class Tracker:
         status = RunStatus(name=name, status=RUNNING, started_ms=now_ms(), experiment=experiment, tags=all_tags)
         status.store, status.process = store.public_uri, process_identity()
         tracker = cls(folder, store, status, seen)
-        tracker._open_journal(params_text(params), enabled)
+        tracker._open_journal(params_text(params), enabled, parent)
         tracker.view(views.TABLE, views.table_view(list(params_text(params))))
         if enabled:
             tracker._start_sending(experiment)
         tracker._write_status()
         return tracker
 
-    def _open_journal(self, params: Mapping[str, str], enabled: bool) -> None:
+    def _open_journal(self, params: Mapping[str, str], enabled: bool, parent: Path | None) -> None:
         status = self._status
         start = next((entry for entry, _ in read_entries(self.folder)), None)
         facts = {"params": params, "tags": status.tags, "process": status.process, "enabled": enabled}
         if start is None:
             key = uuid.uuid4().hex
             names = {"name": status.name, "experiment": status.experiment, "store": status.store}
+            if parent is not None:
+                names["parent"] = Path(os.path.relpath(parent.absolute(), self.folder)).as_posix()
             self._journal.append("start", version=1, key=key, **names, **facts)
         else:
             status.started_ms = start["time"]
@@ -162,6 +167,15 @@ class Tracker:
             "images": view_page(self.store, experiment_id, views.IMAGES, charts=True) if self._images else "",
         }
         return {name: link for name, link in links.items() if link}
+
+    def view_link(self, key: str, *, charts: bool) -> str:
+        """Address of a prepared view (`view`) of the experiment's runs; "" without an id."""
+        return view_page(self.store, self._sender.position.experiment_id, key, charts=charts)
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the store did not take what was sent last."""
+        return self._thread is not None and self._thread.is_failing
 
     def wait_connected(self, timeout_s: float) -> str | None:
         """The run's id, for which it waits at most `timeout_s` seconds."""

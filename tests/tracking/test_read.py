@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from maskrcnn.errors import UserError
-from maskrcnn.tracking import Tracker, list_runs, resolve_run, unfinished_runs
-from maskrcnn.tracking.read import CONFIG, METRICS, MODELS
+from maskrcnn.tracking import Tracker, list_runs, list_sweeps, resolve_run, resolve_sweep, unfinished_runs
+from maskrcnn.tracking.read import CONFIG, METRICS, MODELS, SWEEP
 
 
 def make_run(root: Path, folder: str, status: str = "FINISHED", *, enabled: bool = False, name: str = "") -> Tracker:
@@ -125,3 +125,33 @@ def test_a_server_that_is_away_is_named(tmp_path: Path, server: Any, monkeypatch
 def test_an_unknown_id_in_a_real_store_is_said(root: Path) -> None:
     with pytest.raises(UserError, match="no run '0000"):
         resolve_run("0" * 32, root)
+
+
+@pytest.fixture
+def a_sweep(three_runs: Path) -> Path:
+    """The second of the three runs is a job of this sweep."""
+    folder = three_runs / "mlruns/runs/2026-01-01_11-00-00-sweep"
+    settings: dict[str, Any] = {"uri": None, "experiment": "maskrcnn", "params": {}, "enabled": False}
+    (folder / SWEEP).write_text("{}")
+    Tracker.start(
+        run_folder=folder, name="head: box, mask", tags={"sweep": "abc123"}, root=three_runs, **settings
+    ).finish()
+    return folder
+
+
+def test_a_sweep_is_no_run_and_its_jobs_are(three_runs: Path, a_sweep: Path) -> None:
+    assert [run.path.name for run in list_runs(three_runs)] == [
+        "2026-01-01_10-00-00-first", "0", "2026-01-01_12-00-00-first",
+    ]  # fmt: skip
+    assert [sweep.path for sweep in list_sweeps(three_runs)] == [a_sweep]
+    for where in (a_sweep.name, str(a_sweep), "head: box, mask"):
+        with pytest.raises(UserError, match="is a sweep, not a run; name one of its runs"):
+            resolve_run(where, three_runs)
+
+
+def test_a_sweep_is_found_by_its_folder_name_tag_or_as_the_last(three_runs: Path, a_sweep: Path) -> None:
+    for where in ("last", a_sweep.name, f"mlruns/runs/{a_sweep.name}", str(a_sweep), "abc123", "head: box, mask"):
+        assert resolve_sweep(where, three_runs).path == a_sweep, where
+    for where in ("none", "", "2026-01-01_10-00-00-first"):
+        with pytest.raises(UserError, match="no sweep"):
+            resolve_sweep(where, three_runs)

@@ -36,6 +36,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     monkeypatch.setattr(sender, "FLUSH_S", 0.05)
     monkeypatch.setattr(sender, "CLOSING_PAUSE_S", 0.05)
+    monkeypatch.setattr(sender, "GIVING_UP_S", 10.0)
     monkeypatch.setattr(sender.SenderThread.close, "__defaults__", (3.0,))
 
 
@@ -286,3 +287,52 @@ def test_switched_off_and_damaged_journals_are_named_and_skipped(tmp_path: Path)
     notes = {result.folder.name: result.note for result in sync_all(tmp_path)}
     assert "has no start" in notes["damaged"]
     assert notes["off"] == "tracking was switched off"
+
+
+def start_child(root: Path, uri: str | None, parent: Tracker, name: str) -> Tracker:
+    folder = parent.folder / name
+    settings: dict[str, Any] = {"params": {}, "tags": {}, "enabled": True, "root": root, "parent": parent.folder}
+    return Tracker.start(run_folder=folder, uri=uri, experiment="maskrcnn", name=name, **settings)
+
+
+def tags_of(run: dict[str, Any]) -> dict[str, str]:
+    return {tag["key"]: tag["value"] for tag in run["data"]["tags"]}
+
+
+def test_a_child_is_tied_to_its_parents_run(tmp_path: Path, server: Any) -> None:
+    with start(tmp_path, server.uri) as parent, start_child(tmp_path, server.uri, parent, "0") as child:
+        train(child, range(3))
+    assert tags_of(server.runs[str(child.run_id)])["mlflow.parentRunId"] == parent.run_id
+    assert len(server.runs) == 2
+
+
+def test_the_parent_is_made_by_the_first_child_that_reaches_the_store(tmp_path: Path, server: Any) -> None:
+    server.stop()
+    with start(tmp_path, server.uri) as parent:
+        for name in ("0", "1"):
+            with start_child(tmp_path, server.uri, parent, name):
+                pass
+        server.start()
+        sync_all(tmp_path)  # the parent is alive and left alone: the children make its run
+        assert len(server.runs) == 3
+    sync_all(tmp_path)
+    assert len(server.runs) == 3
+    owners = [tags_of(run).get("mlflow.parentRunId") for run in server.runs.values()]
+    assert sorted(owners, key=str) == sorted([None, *[read_status(parent.folder).run_id] * 2], key=str)
+
+
+def test_the_end_of_a_run_waits_shortly_for_a_server_that_has_failed_before(
+    tmp_path: Path, server: Any, monkeypatch: pytest.MonkeyPatch, wait_for: Callable[..., None]
+) -> None:
+    from maskrcnn.tracking import sender
+
+    monkeypatch.setattr(sender, "GIVING_UP_S", 0.3)
+    monkeypatch.setattr(sender.SenderThread.close, "__defaults__", (60.0,))
+    monkeypatch.setattr(sender, "CLOSING_TRIES", 60)
+    server.stop()
+    tracker = start(tmp_path, server.uri)
+    wait_for(lambda: tracker.is_failing)
+    begin = time.monotonic()
+    tracker.finish()
+    assert time.monotonic() - begin < 30
+    assert "3 entries" in tracker.note
