@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from maskrcnn.data.doctor import HEADS, inspect
 from maskrcnn.data.faults.report import FaultReport
-from maskrcnn.data.keypoint_schemas import keypoint_schema
+from maskrcnn.data.keypoint_schemas import OwnJoints, keypoint_schema
 from maskrcnn.data.records import Annotation, Category, Dataset, ImageRecord, Segmentation
 from maskrcnn.errors import UserError
 from maskrcnn.structures import KeypointSchema
@@ -25,7 +25,14 @@ _DECIMALS = 9
 
 
 def load_coco(
-    annotations: Path, images: Path, *, head: str, faults: str = "fail", name: str = ""
+    annotations: Path,
+    images: Path,
+    *,
+    head: str,
+    faults: str = "fail",
+    name: str = "",
+    joints: OwnJoints | None = None,
+    wanted: Sequence[str] | None = None,
 ) -> tuple[Dataset, FaultReport]:
     """The data set of a COCO annotation file and its image folder, and what its checks found.
 
@@ -35,15 +42,17 @@ def load_coco(
         head: box | mask | keypoint | mask_keypoint. Under `keypoint` the categories without joints are left out.
         faults: fail: refuse a file with faults; drop: leave out exactly the faulty images and annotations.
         name: of the data set; empty: the file's.
+        joints: own names, pairs, bones and tolerances of the file's joints, under a head with keypoints.
+        wanted: names or ids of categories that will be chosen; others may have joints of another kind. None: all.
 
     Raises:
         ProblemsError: there are faults, and `faults` is not drop or nothing is left without them.
     """
-    found = inspect(annotations, images, head=head, decode_images=False, keep=True)
+    found = inspect(annotations, images, head=head, decode_images=False, keep=True, joints=joints, wanted=wanted)
     report = found.report
     if report.faults and (faults != "drop" or report.is_fatal or not any(i.annotations for i in found.images)):
         report.raise_for_faults()
-    schema = _schema(found.categories) if HEADS[head][1] else None
+    schema = _schema(found.categories, joints) if HEADS[head][1] else None
     return Dataset(name or annotations.stem, found.categories, found.images, schema), report
 
 
@@ -75,9 +84,9 @@ def write_coco(dataset: Dataset, path: Path) -> None:
         raise UserError(f"cannot be written ({error.strerror or error})", str(path)) from error
 
 
-def _schema(categories: Iterable[Category]) -> KeypointSchema | None:
+def _schema(categories: Iterable[Category], joints: OwnJoints | None) -> KeypointSchema | None:
     """Of the first category with joints; the doctor lets only categories of the same joints pass."""
-    return next((keypoint_schema(category) for category in categories if category.keypoints), None)
+    return next((keypoint_schema(category, joints) for category in categories if category.keypoints), None)
 
 
 def _annotation_entry(

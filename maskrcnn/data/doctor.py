@@ -7,7 +7,7 @@ A fault is whatever would crash, give a wrong number or have to be dropped; a wa
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -19,6 +19,7 @@ from maskrcnn.data.faults.decoding import decode_all
 from maskrcnn.data.faults.document import read_document
 from maskrcnn.data.faults.images import CheckedImage, CheckedImages, open_folder
 from maskrcnn.data.faults.report import FaultReport, Findings
+from maskrcnn.data.keypoint_schemas import OwnJoints
 from maskrcnn.data.records import Annotation, Category, ImageRecord
 from maskrcnn.progress import ProgressLine
 
@@ -49,15 +50,25 @@ def examine(annotations: Path, images: Path, *, head: str, decode_images: bool =
     return inspect(annotations, images, head=head, decode_images=decode_images, keep=False).report
 
 
-def inspect(annotations: Path, images: Path, *, head: str, decode_images: bool, keep: bool) -> Inspection:
-    """The good images and annotations, with the report; arguments as `examine`.
+def inspect(
+    annotations: Path,
+    images: Path,
+    *,
+    head: str,
+    decode_images: bool,
+    keep: bool,
+    joints: OwnJoints | None = None,
+    wanted: Sequence[str] | None = None,
+) -> Inspection:
+    """The good images and annotations, with the report; arguments as `examine` and `data.coco.load_coco`.
 
     With `keep` false the images come without their annotations, and memory does not grow with those.
     """
     masks, keypoints = HEADS[head]
     findings = Findings()
     checked_images = CheckedImages(findings)
-    categories = CheckedCategories(keypoints, head == "keypoint", findings)
+    names = joints.names if joints is not None and keypoints else ()
+    categories = CheckedCategories(keypoints, head == "keypoint", findings, names, wanted)
     document = read_document(annotations, {"images": checked_images.add, "categories": categories.add}, findings)
     folder = open_folder(images, findings)
     if document is None:

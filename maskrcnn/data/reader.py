@@ -39,7 +39,8 @@ class Reader:
         prefetch: batches that are held ready.
         buckets: aspect buckets that share batches, 1 for none.
         pad_multiple: sides are padded to a multiple of this, 0: to the largest alone.
-        keypoint_rows: rows of the joints to keep in the data set's full schema, taken after flips; None: all.
+        keypoint_rows: rows of the joints to keep in the data set's full schema, taken after flips; None: those of
+            the data set's schema.
         fixed_shape: (H, W, M) of every batch, for backends that compile one program per shape.
         with_masks, with_keypoints: whether batches hold `masks` and `has_mask`, `keypoints`.
         resize_rule: `Conventions.resize`; torchvision's gives float32 images.
@@ -82,7 +83,7 @@ class Reader:
         self.workers = workers
         self.prefetch = prefetch
         self.resize_rule = resize_rule
-        rows = None if keypoint_rows is None else tuple(keypoint_rows)
+        rows = _chosen_rows(dataset) if keypoint_rows is None else tuple(keypoint_rows)
         self.form = BatchForm(mask_size, pad_multiple, with_masks, with_keypoints, rows, fixed_shape)
         heights = np.array([r.height for r in dataset.images])
         widths = np.array([r.width for r in dataset.images])
@@ -175,7 +176,8 @@ class Reader:
         short_side, long_side = self.image.short_side, self.image.long_side
         if not self.training:
             return resize(sample, short_side, long_side, self.resize_rule)
-        flips = self.dataset.schema.flip_permutation if self.dataset.schema is not None else ()
+        full = self.dataset.full_schema
+        flips = full.flip_permutation if full is not None else ()
         return augment(
             sample,
             self.augmentation,
@@ -192,6 +194,12 @@ class Reader:
             sample = make_sample(record, self.dataset, self.form.with_masks, self.form.with_keypoints)
             self._cache.put(row, sample)
         return sample
+
+
+def _chosen_rows(dataset: Dataset) -> tuple[int, ...] | None:
+    """Rows of the chosen joints among all of the annotations; None: all."""
+    schema = dataset.schema
+    return None if schema is None or dataset.chosen_from is None else schema.index_map
 
 
 def image_generator(seed: int, epoch: int, image_id: int) -> np.random.Generator:

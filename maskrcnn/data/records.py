@@ -60,20 +60,38 @@ class ImageRecord:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images with their objects, the categories of labels 1…C, and the joints of the keypoint categories."""
+    """Images with their objects, the categories of labels 1…C, and the joints of the keypoint categories.
+
+    `schema` holds the joints that are learnt and judged. Annotations keep all joints of their file: those of
+    `chosen_from`, or of `schema` where that is None and nothing was chosen.
+    """
 
     name: str
     categories: tuple[Category, ...]
     images: tuple[ImageRecord, ...]
     schema: KeypointSchema | None = None
+    chosen_from: KeypointSchema | None = None
 
     def __len__(self) -> int:
         return len(self.images)
 
     @property
+    def full_schema(self) -> KeypointSchema | None:
+        """All joints of the annotations: the frame of `schema.index_map`, and the one in which images are flipped."""
+        return self.schema if self.schema is None or self.chosen_from is None else self.chosen_from
+
+    @property
     def num_classes(self) -> int:
         """Number of categories C, without the background."""
         return len(self.categories)
+
+    @property
+    def keypoint_labels(self) -> tuple[int, ...]:
+        """The labels whose categories have joints; all where no category names any, but there is a schema."""
+        if self.schema is None:
+            return ()
+        named = tuple(label for label, category in enumerate(self.categories, start=1) if category.keypoints)
+        return named or tuple(range(1, self.num_classes + 1))
 
     @property
     def category_names(self) -> tuple[str, ...]:
@@ -96,6 +114,8 @@ def _content(dataset: Dataset) -> Iterator[bytes]:
     """The bytes that decide a data set's digest, in order; each part ends with its length."""
     schema = asdict(dataset.schema) if dataset.schema else None
     yield _json([[asdict(category) for category in dataset.categories], schema])
+    if dataset.chosen_from is not None:
+        yield _json(asdict(dataset.chosen_from))
     for image in dataset.images:
         yield _json([image.id, image.file_name, image.height, image.width, len(image.annotations)])
         for annotation in image.annotations:

@@ -78,7 +78,9 @@ def select(
         rows = _choose_rows(images, emptied, max_images, np.random.default_rng([seed, 0]))
         items += _count_dropped_images(images, rows, max_images)
         images = [images[row] for row in rows]
-    chosen = replace(dataset, categories=kept, images=tuple(images), schema=_schema_of(dataset, kept))
+    schema = _schema_of(dataset, kept)
+    chosen_from = None if schema is None else dataset.chosen_from
+    chosen = replace(dataset, categories=kept, images=tuple(images), schema=schema, chosen_from=chosen_from)
     after = _images_of_labels(images)
     lost = tuple(kept[label - 1].name for label in sorted(before) if label not in after)
     return chosen, Exclusions(dataset.name, tuple(items), lost)

@@ -289,7 +289,7 @@ def _load_bitmaps(
 
 def _load_keypoints(annotations: Sequence[Annotation], dataset: Dataset) -> np.ndarray:
     """Continuous keypoints `[M, K, 3]` in the full schema; zeros where a joint or a whole instance has none."""
-    count = len(dataset.schema) if dataset.schema is not None else 0
+    count = len(dataset.full_schema) if dataset.full_schema is not None else 0
     keypoints = np.zeros((len(annotations), count, 3), np.float32)
     for m, annotation in enumerate(annotations):
         if annotation.keypoints is not None and not annotation.is_crowd:

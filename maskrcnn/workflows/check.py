@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from maskrcnn.config.schema import Config, DatasetConfig
+from maskrcnn.config.validate_dataset import check_keypoint_schema
 from maskrcnn.data.doctor import HEADS, Inspection, inspect
 from maskrcnn.data.faults.report import FaultReport
+from maskrcnn.data.keypoint_schemas import OwnJoints, own_joints
 from maskrcnn.data.records import Dataset
 from maskrcnn.data.subset import select
-from maskrcnn.errors import UsageError, UserError
+from maskrcnn.errors import ProblemsError, UsageError, UserError
 
 
 @dataclass(frozen=True)
@@ -35,20 +37,26 @@ def check_config(config: Config) -> int:
 
     Raises:
         UsageError: the data set's files are not given.
+        ProblemsError: `dataset.keypoints` is no whole schema.
         UserError: the embedded data set cannot be drawn.
     """
+    problems = list(check_keypoint_schema(config))
+    if problems:
+        raise ProblemsError(problems)
     head = next(name for name, learned in HEADS.items() if learned == (config.head.masks, config.head.keypoints))
+    values = config.dataset.keypoints
+    joints = None if values is None else own_joints(values)
     parts = _parts(config.dataset)
-    inspections = [_examine(part, head) for part in parts]
-    problems = [
+    inspections = [_examine(part, head, joints, config.dataset.categories) for part in parts]
+    contradictions = [
         *_subset_problems(config.dataset, parts, inspections),
         *_differing_categories(parts, inspections, config.dataset.categories),
     ]
-    for problem in problems:
-        print(f"fault: {problem}")
+    for contradiction in contradictions:
+        print(f"fault: {contradiction}")
     for warning in _shared_images(parts, inspections):
         print(f"warning: {warning}")
-    faults = sum(inspection.report.count("fault") for inspection in inspections) + len(problems)
+    faults = sum(inspection.report.count("fault") for inspection in inspections) + len(contradictions)
     if len(parts) > 1:
         print(f"\n{len(parts)} parts: {faults} fault{'' if faults == 1 else 's'} in all")
     return 1 if faults else 0
@@ -83,10 +91,12 @@ def _embedded_parts(dataset: DatasetConfig) -> list[Part]:
     return parts
 
 
-def _examine(part: Part, head: str) -> Inspection:
+def _examine(part: Part, head: str, joints: OwnJoints | None = None, wanted: Sequence[str] | None = None) -> Inspection:
     """Examines one part and prints what was found."""
     start = time.monotonic()
-    inspection = inspect(part.annotations, part.images, head=head, decode_images=True, keep=False)
+    inspection = inspect(
+        part.annotations, part.images, head=head, decode_images=True, keep=False, joints=joints, wanted=wanted
+    )
     if part.name:
         print(f"\n{part.name}: {part.annotations}")
     for line in inspection.report.lines():

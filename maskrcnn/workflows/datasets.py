@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +11,16 @@ from pathlib import Path
 from maskrcnn.config.schema import Config
 from maskrcnn.data.coco import load_coco, write_coco
 from maskrcnn.data.embedded import load_embedded
+from maskrcnn.data.joints import choose_joints, joints_sentence
+from maskrcnn.data.keypoint_schemas import OwnJoints, own_joints
 from maskrcnn.data.records import Dataset
 from maskrcnn.data.samples import SampleTable, count_samples
 from maskrcnn.data.subset import Exclusion, Exclusions, select, split
 from maskrcnn.downloads import cache_folder
 from maskrcnn.errors import UserError
 from maskrcnn.structures import KeypointSchema
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,9 +51,9 @@ def load_data(config: Config) -> Data:
     """Read, check, subset and split the configuration's data.
 
     Raises:
-        UserError: for faults of the data, an unknown category, a part without images or without objects.
+        UserError: for faults of the data, an unknown category or joint, a part without images, without objects or,
+            under a keypoint head, without a labelled joint.
     """
-    _refuse_own_joints(config)
     exclusions: list[Exclusions] = []
     whole_train, whole_val, whole_test = _whole_parts(config, exclusions)
     train, left_out = _subset(config, whole_train, config.dataset.max_train_images)
@@ -65,14 +70,24 @@ def load_data(config: Config) -> Data:
         exclusions.append(left_out)
     data = Data(train, _like(train, val), _like(train, test), tuple(exclusions))
     _demand_objects(data)
+    if config.head.keypoints:
+        _demand_joints(data.train)
     return data
 
 
-def _refuse_own_joints(config: Config) -> None:
-    """Better an error than a model of other joints than were asked for, which is what ignoring the keys would give."""
-    for key, value in (("num_keypoints", config.num_keypoints), ("dataset.keypoints", config.dataset.keypoints)):
-        if value is not None and config.head.keypoints:
-            raise UserError("choosing the joints is not supported yet", key, f"leave {key} out to train all joints")
+def _chosen_joints(config: Config, dataset: Dataset) -> Dataset:
+    """The data set with the joints of `num_keypoints`, which says nothing to a head without keypoints."""
+    if config.head.keypoints:
+        return choose_joints(dataset, config.num_keypoints)
+    if config.num_keypoints is not None:
+        logger.warning("num_keypoints has no meaning for head=%s: add head=keypoint", config.head.name)
+    return dataset
+
+
+def file_joints(config: Config) -> OwnJoints | None:
+    """The user's own schema of the file's joints, under a keypoint head."""
+    values = config.dataset.keypoints
+    return None if values is None or not config.head.keypoints else own_joints(values)
 
 
 def load_test(config: Config) -> Dataset:
@@ -111,7 +126,13 @@ def _read(config: Config, annotations: str | None, images: str | None, part: str
     if annotations is None or images is None:
         raise UserError("is not given", f"dataset.{part}.annotations", "name the COCO file and its image folder")
     dataset, report = load_coco(
-        Path(annotations), Path(images), head=config.head.name, faults=config.dataset.faults, name=part
+        Path(annotations),
+        Path(images),
+        head=config.head.name,
+        faults=config.dataset.faults,
+        name=part,
+        joints=file_joints(config),
+        wanted=config.dataset.categories,
     )
     items = [
         Exclusion(int(report.counts.get("images dropped", 0)), "images", "with faults"),
@@ -127,7 +148,7 @@ def _subset(config: Config, dataset: Dataset, max_images: int | None) -> tuple[D
     if names is None and config.head.keypoints and not config.head.masks:
         names = [c.name for c in dataset.categories if c.keypoints] or None
     return select(
-        dataset,
+        _chosen_joints(config, dataset),
         categories=names,
         max_images=max_images,
         min_area=config.dataset.min_area,
@@ -144,7 +165,15 @@ def _like(train: Dataset, part: Dataset) -> Dataset:
             part.name,
             "choose the common ones with dataset.categories=[…]",
         )
-    return part
+    if train.full_schema is None or part.full_schema is None:
+        return part
+    if part.full_schema.names != train.full_schema.names:
+        raise UserError(
+            f"the joints differ from those of the training data: {', '.join(part.full_schema.names)}",
+            part.name,
+            "name them alike with dataset.keypoints={names: […]}",
+        )
+    return dataclasses.replace(part, schema=train.schema, chosen_from=train.chosen_from)
 
 
 def _demand_objects(data: Data) -> None:
@@ -153,6 +182,17 @@ def _demand_objects(data: Data) -> None:
             raise UserError(f"no images are left for the {name} part", "dataset", "loosen the subset")
     if not any(not a.is_crowd for record in data.train.images for a in record.annotations):
         raise UserError("the training part has no objects", "dataset", "loosen dataset.categories or min_area")
+
+
+def _demand_joints(train: Dataset) -> None:
+    """Without a labelled joint the keypoint head learns nothing, and says so only by a figure of 0."""
+    if train.schema is None:
+        raise UserError("no category has keypoints, which a keypoint head needs", train.name, "choose head=mask or box")
+    rows = list(train.schema.index_map)
+    annotated = (a.keypoints for record in train.images for a in record.annotations if not a.is_crowd)
+    if not any((joints[rows, 2] > 0).any() for joints in annotated if joints is not None):
+        what = f"no training object has a labelled joint of the {joints_sentence(train.schema, train.full_schema)}"
+        raise UserError(what, train.name, "choose other joints with num_keypoints, or more images")
 
 
 def write_subset(data: Data, folder: Path) -> None:

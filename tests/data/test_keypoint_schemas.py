@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from maskrcnn.data.keypoint_schemas import DEFAULT_SIGMA, find_flip_pairs, keypoint_schema
+from maskrcnn.data.keypoint_schemas import DEFAULT_SIGMA, OwnJoints, find_flip_pairs, keypoint_schema, own_joints
 from maskrcnn.data.records import Category
 from maskrcnn.structures import COCO_PERSON
 
@@ -39,3 +39,22 @@ def test_sides_are_found_however_they_are_written(names):
 @pytest.mark.parametrize("names", [("left_eye", "tail"), ("lip", "rip"), ("Lip", "Rip"), ("head", "tail"), ()])
 def test_names_without_a_partner_give_no_pair(names):
     assert find_flip_pairs(names) == ()
+
+
+TUBE = Category(7, "tube", keypoints=("left_end", "right_end"), skeleton=((0, 1),))
+
+
+def test_what_the_user_leaves_out_follows_from_names_and_category():
+    assert keypoint_schema(TUBE, own_joints({"names": ["left_end", "right_end"]})) == keypoint_schema(TUBE)
+    assert keypoint_schema(TUBE).flip_pairs == ((0, 1),)
+
+
+def test_what_the_user_gives_replaces_what_would_follow():
+    own = own_joints({"names": ["a", "b"], "flip_pairs": [], "skeleton": [], "sigmas": [0.1, 1]})
+    schema = keypoint_schema(TUBE, own)
+    assert (schema.flip_pairs, schema.skeleton, schema.sigmas) == ((), (), (0.1, 1.0))
+
+
+def test_pairs_may_name_their_joints_or_count_them_from_0():
+    named = own_joints({"names": ["a", "b", "c"], "flip_pairs": [["a", "c"]], "skeleton": [[0, "b"]]})
+    assert named == OwnJoints(("a", "b", "c"), ((0, 2),), ((0, 1),))

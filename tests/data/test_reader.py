@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from maskrcnn.data.joints import choose_joints
 from maskrcnn.data.reader import Reader, SampleCache
 from maskrcnn.data.records import Annotation, Category, Dataset, ImageRecord
 from maskrcnn.data.transforms import Augmentation, Sample
@@ -156,6 +157,25 @@ def test_keypoint_rows_are_taken_after_the_flip(dataset: Dataset) -> None:
     assert batch["keypoints"].shape[2] == 2
     assert (batch["keypoints"][real][:, 0, 2] == 2).all()
     assert not batch["keypoints"][real][:, 1].any()
+
+
+def test_the_chosen_joints_of_a_data_set_are_taken_after_the_flip_in_the_full_schema(dataset: Dataset) -> None:
+    seven = choose_joints(dataset, ["right_ankle", "nose"])
+    mirrored = Augmentation(flip=1.0)
+    chosen = reader_of(seven, augmentation=mirrored)
+    assert chosen.num_keypoints == 2
+    assert chosen.signature["keypoints"][0][-2:] == (2, 3)
+    assert_same(
+        list(chosen.batches(0)), list(reader_of(dataset, augmentation=mirrored, keypoint_rows=[16, 0]).batches(0))
+    )
+
+
+def test_a_subset_of_joints_changes_nothing_else_in_a_batch(dataset: Dataset) -> None:
+    whole, part = (list(reader_of(d).batches(1)) for d in (dataset, choose_joints(dataset, 7)))
+    rows = list(choose_joints(dataset, 7).schema.index_map)
+    for batch in whole:
+        batch["keypoints"] = batch["keypoints"][:, :, rows]
+    assert_same(whole, part)
 
 
 def test_a_fixed_shape_pads_all_batches_alike_and_keeps_the_largest_instances(dataset: Dataset) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from maskrcnn.data.faults.report import Findings
@@ -19,6 +20,8 @@ class CheckedCategories:
         keypoints: the head predicts keypoints: joints and bones are checked strictly.
         keypoints_only: categories without joints are left out.
         findings: gets what is wrong.
+        own_joints: the user's names of the joints, which replace those of the file; empty: the file's.
+        wanted: names or ids of the categories that will be chosen, None for all: others may have other joints.
         kept: good categories; in the order of their ids after `finish`.
         excluded: legal categories that the head does not learn.
         faulty: ids of categories with a fault.
@@ -27,9 +30,13 @@ class CheckedCategories:
     keypoints: bool
     keypoints_only: bool
     findings: Findings
+    own_joints: tuple[str, ...] = ()
+    wanted: Sequence[str] | None = None
     kept: list[Category] = field(default_factory=list)
     excluded: set[int] = field(default_factory=set)
     faulty: set[int] = field(default_factory=set)
+    _bare: list[Category] = field(default_factory=list)
+    """Under `keypoints_only`: those that declare no joints."""
     _seen: dict[int, str] = field(default_factory=dict)
     _names: dict[str, int] = field(default_factory=dict)
 
@@ -52,13 +59,16 @@ class CheckedCategories:
             )
             self.faulty.add(category.id)
         elif self.keypoints_only and not category.keypoints:
-            self.excluded.add(category.id)
+            self._bare.append(category)
         else:
             self._names[category.name] = category.id
             self.kept.append(category)
 
     def finish(self) -> None:
         """Puts the good ones in order and checks them against each other."""
+        if self.own_joints:
+            self._give_own_joints()
+        self.excluded |= {category.id for category in self._bare}
         self.kept.sort(key=lambda category: category.id)
         if self.keypoints:
             self._keep_one_schema()
@@ -92,23 +102,66 @@ class CheckedCategories:
         self.faulty.add(category_id)
         return None
 
+    def _is_wanted(self, category: Category) -> bool:
+        return self.wanted is None or category.name in self.wanted or str(category.id) in self.wanted
+
+    def _give_own_joints(self) -> None:
+        """Names the joints as the user does: of the categories that declare some, or of all where the file has none."""
+        if not any(category.keypoints for category in self.kept):
+            named = [category for category in [*self.kept, *self._bare] if self._is_wanted(category)]
+            self._bare = [category for category in self._bare if category not in named]
+            self.kept = [category for category in self.kept if category not in named]
+            self.kept += [replace(category, keypoints=self.own_joints) for category in named]
+            return
+        for row, category in reversed(list(enumerate(self.kept))):
+            if not category.keypoints:
+                continue
+            fault = self._contradiction(category.keypoints)
+            if not fault:
+                self.kept[row] = replace(category, keypoints=self.own_joints)
+            elif self._is_wanted(category):
+                self._refuse(category, fault, "dataset.keypoints names the joints of the file, in its order")
+            else:
+                self._leave_out(category)
+
+    def _contradiction(self, joints: tuple[str, ...]) -> str:
+        """What the user's own names contradict in a category's; they may well be other words."""
+        if len(joints) != len(self.own_joints):
+            return f"has {len(joints)} joints, dataset.keypoints has {len(self.own_joints)}"
+        if joints != self.own_joints and set(joints) == set(self.own_joints):
+            return "has the joints of dataset.keypoints in another order"
+        return ""
+
     def _keep_one_schema(self) -> None:
         """One keypoint head has one list of joints: categories with other joints than most cannot be learned too."""
-        lists = Counter(category.keypoints for category in self.kept if category.keypoints)
-        if len(lists) < 2:
+        lists = Counter(
+            category.keypoints for category in self.kept if category.keypoints and self._is_wanted(category)
+        )
+        if not lists:
             return
         usual = lists.most_common(1)[0][0]
-        example = next(category for category in self.kept if category.keypoints == usual)
+        example = next(category for category in self.kept if category.keypoints == usual and self._is_wanted(category))
         for category in [c for c in self.kept if c.keypoints and c.keypoints != usual]:
-            self.findings.fault(
-                "joints of another kind",
-                f"category {category.id} ({name_file(category.name)})",
+            if not self._is_wanted(category):
+                self._leave_out(category)
+                continue
+            self._refuse(
+                category,
                 f"has {len(category.keypoints)} joints, category {example.id} ({name_file(example.name)}) has "
                 f"{len(usual)}{' with other names' if len(usual) == len(category.keypoints) else ''}",
-                "one keypoint head learns one list of joints: split the file by category",
+                "one keypoint head learns one list of joints: choose with dataset.categories=[…], or split the file",
             )
-            self.kept.remove(category)
-            self.faulty.add(category.id)
+
+    def _refuse(self, category: Category, what: str, hint: str) -> None:
+        self.findings.fault(
+            "joints of another kind", f"category {category.id} ({name_file(category.name)})", what, hint
+        )
+        self.kept.remove(category)
+        self.faulty.add(category.id)
+
+    def _leave_out(self, category: Category) -> None:
+        self.kept.remove(category)
+        self.excluded.add(category.id)
 
 
 def _with_joints(

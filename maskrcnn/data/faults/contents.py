@@ -80,7 +80,7 @@ class Contents:
         kind, categories, findings = "nothing to learn", self.categories, self.findings
         if not categories.kept and categories.excluded:
             what = f"none declares keypoints, which head={self.head} needs"
-            findings.fault(kind, "categories", what, "task=mask or task=box")
+            findings.fault(kind, "categories", what, "task=segmentation or task=detection")
         elif not categories.kept and not categories.faulty:
             findings.fault(kind, "categories", "the list is empty")
         elif not num_entries:
