@@ -72,7 +72,7 @@ class Conventions:
 
 @dataclass
 class BackboneSettings:
-    """A bottom-up network that ends in maps of stride 4, 8, 16 (and 32)."""
+    """A bottom-up network that ends in maps of stride 4, 8, 16 (and 32), and which of them the rest reads."""
 
     name: str = "small"
     """A name of `maskrcnn.models.backbones`: small, resnet18 … resnext101_64x4d, mobilenetv2, applications."""
@@ -82,6 +82,9 @@ class BackboneSettings:
     """group | batch | frozen (fixed statistics and affine terms; needs pretrained weights, PAPER §6 row 32)."""
     frozen_stages: int = 0
     """Number of first stages that do not train: 0 none, 1 the stem, 2 stem and stage 2 (the paper's setting) …"""
+    neck: str = "fpn"
+    """fpn: a pyramid over all maps | c4: the map of res4 alone, and res5 is the head of each RoI | dc5: the map of res5
+    alone, dilated instead of strided. Both single maps have stride 16; only ResNets of bottlenecks have them."""
 
 
 @dataclass

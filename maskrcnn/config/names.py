@@ -28,6 +28,16 @@ BACKBONE_LEVELS = {"small": 3}
 """Number of maps (C2 upward) of the backbones that have fewer than four."""
 IMAGENET_BACKBONES = ("resnet50", "resnet101", "resnet152", "mobilenetv2", "applications")
 """Backbones whose ImageNet weights `keras.applications` has by name."""
+NECKS = ("fpn", "c4", "dc5")
+BOTTLENECK_BACKBONES = (
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "resnext50_32x4d",
+    "resnext101_32x8d",
+    "resnext101_64x4d",
+)
+"""Those that can end in one map (backbone.neck=c4 and dc5)."""
 NETWORKS = (
     "ConvNeXtBase", "ConvNeXtLarge", "ConvNeXtSmall", "ConvNeXtTiny", "ConvNeXtXLarge",
     "DenseNet121", "DenseNet169", "DenseNet201",
@@ -48,6 +58,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "task": TASKS,
     "head.name": HEADS,
     "backbone.name": BACKBONES,
+    "backbone.neck": NECKS,
     "backbone.norm": ("group", "batch", "frozen"),
     "pyramid.norm": ("none", "group", "batch"),
     "box_head.norm": ("none", "group", "batch"),

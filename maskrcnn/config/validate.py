@@ -15,8 +15,7 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 from maskrcnn.config.keys import flatten
-from maskrcnn.config.names import BACKBONE_LEVELS, IMAGENET_BACKBONES, NETWORKS, known, nearest
-from maskrcnn.config.paths import IMAGENET
+from maskrcnn.config.names import known, nearest
 from maskrcnn.config.ranges import check_values, show
 from maskrcnn.config.schema import Config
 from maskrcnn.config.validate_dataset import (
@@ -29,14 +28,21 @@ from maskrcnn.config.validate_dataset import (
     check_weights_file,
     training_images,
 )
+from maskrcnn.config.validate_model import (
+    check_backbone,
+    check_group_norms,
+    check_network,
+    check_pyramid,
+    check_res5_head,
+    coarsest_stride,
+    rpn_levels,
+)
 from maskrcnn.errors import Problem
 from maskrcnn.structures import COCO_PERSON
 
 TRACKING_SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks", "databricks-uc")
 TASK_HEADS = {"detection": ("box",), "keypoint": ("keypoint", "mask_keypoint"), "multitask": ("mask_keypoint",)}
 """Heads that fit a task that was chosen by name; the default task leaves the head free."""
-GROUP_CHANNELS = 8
-"""The smallest number of groups of `maskrcnn.models.normalization`."""
 HEAD_PARTS = {"box": (False, False), "mask": (True, False), "keypoint": (False, True), "mask_keypoint": (True, True)}
 
 
@@ -53,7 +59,15 @@ def validate_evaluation(config: Config) -> list[Problem]:
     """The contradictions that matter to a command that evaluates a finished model: data, not training."""
     return _apply(
         config,
-        (check_categories, check_embedded, check_keypoint_schema, check_test_given, check_test_files, _check_tracking),
+        (
+            _check_num_keypoints,
+            check_categories,
+            check_embedded,
+            check_keypoint_schema,
+            check_test_given,
+            check_test_files,
+            _check_tracking,
+        ),
     )
 
 
@@ -69,7 +83,7 @@ def _apply(config: Config, rules: tuple[Rule, ...]) -> list[Problem]:
     values = flatten(config)
     problems = list(check_values(values))
     wrong = frozenset(problem.where.partition("=")[0] for problem in problems)
-    for rule in (_check_network, *rules):
+    for rule in (check_network, *rules):
         problems += _collect(rule(cast(Config, _View(config, "", wrong))))
     return list(dict.fromkeys(problems))
 
@@ -99,21 +113,6 @@ def _collect(found: Iterator[Problem]) -> list[Problem]:
     return problems
 
 
-def _check_network(config: Config) -> Iterator[Problem]:
-    name, network = config.backbone.name, config.backbone.network
-    if name != "applications":
-        if network:
-            yield Problem(
-                f"backbone.network={network}",
-                f"has no meaning for backbone.name={name}",
-                "choose backbone=applications_fpn",
-            )
-    elif network not in NETWORKS:
-        near = nearest(network, NETWORKS)
-        hint = (f"did you mean backbone.network={near}? " if near else "") + f"known: {known(NETWORKS)}"
-        yield Problem(f"backbone.network={network}", "is no network of keras.applications", hint)
-
-
 def _check_head(config: Config) -> Iterator[Problem]:
     head = config.head
     parts = HEAD_PARTS.get(head.name)
@@ -141,12 +140,22 @@ def _check_num_keypoints(config: Config) -> Iterator[Problem]:
     if isinstance(value, bool) or not isinstance(value, int | list | str):
         yield Problem(where, "is neither a number nor a list of joint names", "such as 7 or [nose,left_wrist]")
     elif isinstance(value, str):
-        hint = "add -m for a sweep" if "," in value else f"a list of names has brackets: num_keypoints=[{value}]"
-        yield Problem(where, "is neither a number nor a list of joint names", hint)
+        yield Problem(where, "is neither a number nor a list of joint names", _word_hint(config, value))
     elif isinstance(value, int):
         yield from _check_keypoint_count(config, value)
     else:
         yield from _check_keypoint_names(config, value)
+
+
+def _word_hint(config: Config, word: str) -> str:
+    """For text where a number or a list is wanted: a joint without brackets, a sweep without -m, or neither."""
+    if "," in word:
+        return "add -m for a sweep"
+    joints = _schema_joints(config)
+    if joints is None or word in joints:
+        return f"a list of names has brackets: num_keypoints=[{word}]"
+    near = nearest(word, joints)
+    return f"did you mean num_keypoints=[{near}]?" if near else "such as 7 or [nose,left_wrist]"
 
 
 def _check_keypoint_count(config: Config, count: int) -> Iterator[Problem]:
@@ -184,77 +193,6 @@ def _schema_joints(config: Config) -> list[str] | None:
     return list(own["names"]) if isinstance(own, dict) and isinstance(own.get("names"), list) else None
 
 
-def _check_backbone(config: Config) -> Iterator[Problem]:
-    backbone, weights = config.backbone, config.weights
-    free = weights.backbone is None and not weights.allow_random
-    advice = "give weights.backbone=imagenet or a file, or weights.allow_random=true"
-    if backbone.norm == "frozen" and free:
-        yield Problem(
-            "backbone.norm=frozen",
-            "fixed statistics without pretrained weights never learn",
-            f"{advice}, or backbone.norm=group",
-        )
-    if backbone.frozen_stages > 0 and free:
-        yield Problem(
-            f"backbone.frozen_stages={backbone.frozen_stages}",
-            "stages with random weights would never train",
-            f"{advice}, or backbone.frozen_stages=0",
-        )
-    stock = backbone.name in ("mobilenetv2", "applications")
-    if stock and backbone.norm == "group":
-        yield Problem(
-            "backbone.norm=group",
-            f"backbone.name={backbone.name} has batch normalisation of its own",
-            "choose backbone.norm=batch, or backbone.norm=frozen with weights",
-        )
-    if weights.backbone == IMAGENET and backbone.norm == "group" and not stock:
-        yield Problem(
-            "weights.backbone=imagenet",
-            "ImageNet weights come with batch normalisation, not backbone.norm=group",
-            "choose backbone.norm=frozen or backbone.norm=batch",
-        )
-    if weights.backbone == IMAGENET and backbone.name not in IMAGENET_BACKBONES:
-        yield Problem(
-            "weights.backbone=imagenet",
-            f"there are none by name for backbone.name={backbone.name}",
-            f"name a file, or choose one of {known(IMAGENET_BACKBONES)}",
-        )
-
-
-def _check_pyramid(config: Config) -> Iterator[Problem]:
-    levels = config.pyramid.levels
-    most = BACKBONE_LEVELS.get(config.backbone.name, 4)
-    if levels > most:
-        yield Problem(f"pyramid.levels={levels}", f"backbone.name={config.backbone.name} has {most} maps")
-    if len(config.anchors.sizes) != levels + 1:
-        yield Problem(
-            f"anchors.sizes={show(config.anchors.sizes)}",
-            f"holds {len(config.anchors.sizes)} lists, the proposal network has {levels + 1} levels",
-            "one list for each level of the pyramid and one for the level that it adds",
-        )
-    elif len({len(row) for row in config.anchors.sizes}) > 1 or not config.anchors.sizes[0]:
-        yield Problem(
-            f"anchors.sizes={show(config.anchors.sizes)}", "all levels need equally many sizes", "they share one head"
-        )
-    if not 2 <= config.roi.canonical_level <= levels + 1:
-        yield Problem(f"roi.canonical_level={config.roi.canonical_level}", f"the pyramid has levels 2 to {levels + 1}")
-
-
-def _check_group_norms(config: Config) -> Iterator[Problem]:
-    for name, channels in (
-        ("pyramid", config.pyramid.channels),
-        ("box_head", config.box_head.convolution_channels),
-        ("mask_head", config.mask_head.channels),
-    ):
-        if getattr(config, name).norm == "group" and channels % GROUP_CHANNELS:
-            key = "convolution_channels" if name == "box_head" else "channels"
-            yield Problem(
-                f"{name}.{key}={channels}",
-                f"is no multiple of {GROUP_CHANNELS}, which {name}.norm=group needs",
-                f"give a multiple of {GROUP_CHANNELS}, or {name}.norm=batch",
-            )
-
-
 def _check_image(config: Config) -> Iterator[Problem]:
     image = config.image
     if image.short_side > 0 and image.long_side < image.short_side:
@@ -263,14 +201,14 @@ def _check_image(config: Config) -> Iterator[Problem]:
             f"is smaller than image.short_side={image.short_side}",
             f"give image.long_side={image.short_side} at least",
         )
-    coarsest = 2 ** (config.pyramid.levels + 1)
+    coarsest = coarsest_stride(config)
     sides = {"image.short_side": image.short_side}
     if config.dataset.name == "embedded" and image.short_side == 0:
         sides = {"dataset.embedded.image_size": config.dataset.embedded.image_size}
     for key, side in sides.items():
         if 0 < side < coarsest:
             yield Problem(
-                f"{key}={side}", f"is smaller than the pyramid's stride of {coarsest}", f"at least {coarsest}"
+                f"{key}={side}", f"is smaller than the stride of {coarsest} of the coarsest map", f"at least {coarsest}"
             )
     for side in config.augmentation.short_sides:
         if coarsest > side or (image.short_side and side > image.long_side):
@@ -307,11 +245,11 @@ def _check_proposals(config: Config) -> Iterator[Problem]:
             )
     for phase in ("train", "test"):
         before, after = getattr(rpn, f"pre_nms_{phase}"), getattr(rpn, f"post_nms_{phase}")
-        most = before * (config.pyramid.levels + 1)
+        most = before * rpn_levels(config)
         if after > most:
             yield Problem(
                 f"rpn.post_nms_{phase}={after}",
-                f"more than rpn.pre_nms_{phase}={before} on {config.pyramid.levels + 1} levels can give ({most})",
+                f"more than rpn.pre_nms_{phase}={before} on {rpn_levels(config)} levels can give ({most})",
             )
 
 
@@ -403,9 +341,10 @@ def _check_from_run(config: Config) -> Iterator[Problem]:
 _MODEL_RULES: tuple[Rule, ...] = (
     _check_head,
     _check_num_keypoints,
-    _check_backbone,
-    _check_pyramid,
-    _check_group_norms,
+    check_backbone,
+    check_pyramid,
+    check_res5_head,
+    check_group_norms,
     _check_image,
     _check_augmentation,
     _check_proposals,

@@ -14,7 +14,7 @@ import keras
 from keras import ops
 
 from maskrcnn.models import losses
-from maskrcnn.models.backbones import backbone_strides, build_backbone
+from maskrcnn.models.backbones import backbone_strides, build_backbone, build_res5
 from maskrcnn.models.heads import BoxHead, KeypointHead, MaskHead
 from maskrcnn.models.positives import RoIRows, rows_of_detections, rows_of_positives, scatter_rows
 from maskrcnn.models.postprocess import select_detections
@@ -70,14 +70,21 @@ class Detector(keras.Model):
     def _build_trunk(self) -> None:
         settings = self.settings
         self.backbone = build_backbone(settings.backbone, settings.conventions)
-        strides = backbone_strides(settings.backbone)
-        self.strides = [strides[f"c{FIRST_LEVEL + i}"] for i in range(settings.pyramid.levels)]
-        self.pyramid = FeaturePyramid(settings.pyramid, epsilon=settings.conventions.bn_epsilon, name="pyramid")
+        self.pyramid: FeaturePyramid | None = None
+        self.res5_head: keras.Model | None = None
         shapes = {name: tuple(output.shape) for name, output in self.backbone.output.items()}
-        self.pyramid.build(shapes)
+        strides = list(backbone_strides(settings.backbone).values())
+        if settings.backbone.neck == "fpn":
+            self.strides, self.width = strides[: settings.pyramid.levels], settings.pyramid.channels
+            self.pyramid = FeaturePyramid(settings.pyramid, epsilon=settings.conventions.bn_epsilon, name="pyramid")
+            self.pyramid.build(shapes)
+        else:
+            self.strides, self.width = strides[-1:], shapes[max(shapes)][-1]
+        if settings.backbone.neck == "c4":
+            self.res5_head = build_res5(settings.backbone, settings.conventions)
         per_cell = len(settings.anchors.sizes[0]) * len(settings.anchors.ratios)
         self.rpn_head = RPNHead(
-            settings.pyramid.channels,
+            self.width,
             per_cell,
             convolutions=settings.rpn.convolutions,
             channels=settings.rpn.channels,
@@ -85,9 +92,12 @@ class Detector(keras.Model):
         )
 
     def _build_heads(self) -> None:
-        settings, width = self.settings, self.settings.pyramid.channels
+        settings, box_settings, width = self.settings, self.settings.box_head, self.width
+        if self.res5_head is not None:
+            # The box head reads the mean over the cells of each RoI.
+            width, box_settings = self.res5_head.output.shape[-1], dataclasses.replace(box_settings, pool_size=1)
         self.box_head = BoxHead(
-            settings.box_head, settings.conventions, in_channels=width, num_classes=self.num_classes, name="box_head"
+            box_settings, settings.conventions, in_channels=width, num_classes=self.num_classes, name="box_head"
         )
         self.mask_head: MaskHead | None = None
         self.keypoint_head: KeypointHead | None = None
@@ -124,15 +134,16 @@ class Detector(keras.Model):
         return (pixels - mean) / std * inside[..., None]
 
     def features(self, normalized: Tensor, training: bool = False) -> list[Tensor]:
-        """Pyramid maps [B, H/s, W/s, channels], finest first, without the extra level of the RPN."""
+        """Pyramid maps [B, H/s, W/s, channels], finest first, without the extra level of the RPN; or the single map."""
         maps = self.backbone(normalized, training=training)
-        return self.pyramid(maps, training=training)
+        return [maps[max(maps)]] if self.pyramid is None else self.pyramid(maps, training=training)
 
     def rpn_outputs(self, features: list[Tensor], image_shape: tuple[Any, Any]) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Objectness logits [B, A], deltas [B, A, 4] and the anchors of each level, list of [A_l, 4]."""
-        levels = [*features, extra_level(features[-1])]
+        levels, strides = list(features), list(self.strides)
+        if self.pyramid is not None:
+            levels, strides = [*levels, extra_level(levels[-1])], [*strides, 2 * strides[-1]]
         logits, deltas = self.rpn_head(levels)
-        strides = [*self.strides, 2 * self.strides[-1]]
         return logits, deltas, anchors_of(levels, image_shape, strides, self.settings.anchors, self.conventions)
 
     def proposals(
@@ -175,11 +186,21 @@ class Detector(keras.Model):
             strides=self.strides,
         )
 
+    def roi_features(
+        self, features: list[Tensor], boxes: Tensor, batch_indices: Tensor, size: int, training: bool = False
+    ) -> Tensor:
+        """What the heads read of each box: RoIAlign [R, size, size, channels], under the neck c4 sent through res5."""
+        pooled = self.pool(features, boxes, batch_indices, size)
+        return pooled if self.res5_head is None else self.res5_head(pooled, training=training)
+
     def box_outputs(self, features: list[Tensor], boxes: Tensor, training: bool = False) -> tuple[Tensor, Tensor]:
         """Class logits [B, P, C + 1] and deltas [B, P, C or 1, 4] of boxes [B, P, 4]."""
         count = ops.shape(boxes)[1]
         flat = ops.reshape(boxes, (-1, 4))
-        pooled = self.pool(features, flat, _image_of_rows(boxes), self.settings.box_head.pool_size)
+        size = self.settings.box_head.pool_size
+        pooled = self.roi_features(features, flat, _image_of_rows(boxes), size, training)
+        if self.res5_head is not None:
+            pooled = ops.mean(pooled, axis=(1, 2), keepdims=True)
         logits, deltas = self.box_head(pooled, training=training)
         return (
             ops.reshape(logits, (-1, count, logits.shape[-1])),
@@ -189,14 +210,16 @@ class Detector(keras.Model):
     def mask_logits(self, features: list[Tensor], rows: RoIRows, training: bool = False) -> Tensor:
         """Logits [R, m, m] of each row's own class."""
         assert self.mask_head is not None
-        pooled = self.pool(features, rows.boxes, rows.images, self.mask_head.settings.pool_size)
+        size = self.mask_head.settings.pool_size
+        pooled = self.roi_features(features, rows.boxes, rows.images, size, training)
         logits = self.mask_head(pooled, training=training)
         return losses.own_class(ops.transpose(logits, (0, 3, 1, 2)), rows.labels)
 
     def keypoint_logits(self, features: list[Tensor], rows: RoIRows, training: bool = False) -> Tensor:
         """Logits [R, m, m, K]."""
         assert self.keypoint_head is not None
-        pooled = self.pool(features, rows.boxes, rows.images, self.keypoint_head.settings.pool_size)
+        size = self.keypoint_head.settings.pool_size
+        pooled = self.roi_features(features, rows.boxes, rows.images, size, training)
         return self.keypoint_head(pooled, training=training)
 
     # ---- training and inference
@@ -272,19 +295,18 @@ class Detector(keras.Model):
 
     def _mask_loss(self, features: list[Tensor], rows: RoIRows, batch: dict[str, Tensor], training: bool) -> Tensor:
         assert self.mask_head is not None
-        settings = self.mask_head.settings
+        logits = self.mask_logits(features, rows, training)
         targets = mask_targets(
             batch["masks"],
             batch["boxes"],
             rows.boxes,
             rows.images,
             rows.matched,
-            size=2 * settings.pool_size,
+            size=logits.shape[1],
             binary=self.conventions.mask_target == "binary",
         )
         weights = rows.weights * ops.cast(rows.of_truth(batch["has_mask"]), "float32")
-        loss = losses.mask_loss(self.mask_logits(features, rows, training), targets, weights)
-        return settings.loss_weight * loss
+        return self.mask_head.settings.loss_weight * losses.mask_loss(logits, targets, weights)
 
     def _keypoint_loss(self, features: list[Tensor], rows: RoIRows, batch: dict[str, Tensor], training: bool) -> Tensor:
         assert self.keypoint_head is not None

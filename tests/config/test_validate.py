@@ -8,7 +8,7 @@ import pytest
 
 from maskrcnn.config.compose import compose
 from maskrcnn.config.keys import flatten, leaf_types
-from maskrcnn.config.names import BACKBONES, CHOICES, NETWORKS
+from maskrcnn.config.names import BACKBONES, BOTTLENECK_BACKBONES, CHOICES, NECKS, NETWORKS
 from maskrcnn.config.paths import owner_of
 from maskrcnn.config.ranges import RANGES
 from maskrcnn.config.schema import Config
@@ -85,6 +85,25 @@ def test_every_form_of_num_keypoints_is_accepted(value):
     assert not validate(changed("num_keypoints", value))
 
 
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [
+        ("seven", "such as 7 or [nose,left_wrist]"),
+        ("nose", "num_keypoints=[nose]"),
+        ("left_rist", "did you mean num_keypoints=[left_wrist]?"),
+        ("7,17", "add -m for a sweep"),
+    ],
+)
+def test_a_word_for_num_keypoints_is_told_what_to_type(value, hint):
+    line = f"num_keypoints={value}: is neither a number nor a list of joint names"
+    assert lines(changed("num_keypoints", value))[0].startswith(line)
+    assert hint in lines(changed("num_keypoints", value))[0]
+
+
+def test_an_evaluation_refuses_the_same_choices_of_joints():
+    assert "is not from 1 to 17" in str(validate_evaluation(changed("num_keypoints", 18))[0])
+
+
 def test_own_data_may_have_more_joints_than_coco(files):
     assert not validate(coco(files, "head=keypoint", "num_keypoints=20"))
     schema = "dataset.keypoints={names:[head,tail]}"
@@ -102,6 +121,9 @@ def test_own_data_may_have_more_joints_than_coco(files):
         ("{name:[a]}", "did you mean names?"),
         ("{names:[left,right],flip_pairs:[[left,rihgt]]}", "did you mean right?"),
         ("{names:[a,b],flip_pairs:[a,b]}", "is no list of pairs"),
+        ("{names:[a,b],flip_pairs:[[a,a]]}", "pairs a twice"),
+        ("{names:[a,b,c],flip_pairs:[[a,b],[0,c]]}", "pairs a twice"),
+        ("{names:[a,b],flip_pairs:[[a,true]]}", "there is no joint True"),
         ("{names:[a,b],skeleton:[[0,2]]}", "there is no joint 2"),
         ("{names:[a,b],sigmas:[0.1]}", "are 1 for 2 joints"),
         ("{names:[a],sigmas:[0]}", "are not numbers above 0"),
@@ -185,8 +207,29 @@ def test_what_is_no_address_is_refused(uri):
 
 
 def test_the_lists_of_names_are_those_of_the_models():
-    from maskrcnn.models.backbones import BACKBONE_NAMES
+    from maskrcnn.models.backbones import BACKBONE_NAMES, RESNETS
     from maskrcnn.models.backbones.applications import application_names
+    from maskrcnn.models.backbones.resnet import LAST_STAGE
 
     assert tuple(BACKBONES) == BACKBONE_NAMES
     assert application_names() == NETWORKS
+    assert tuple(LAST_STAGE) == NECKS
+    assert [name for name, variant in RESNETS.items() if variant.bottleneck] == list(BOTTLENECK_BACKBONES)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["backbone=resnet18_fpn", "backbone.neck=dc5"], "backbone.name=resnet18 cannot end in one map"),
+        (["backbone=resnet50_fpn", "backbone.neck=c4"], "the proposal network has 1 levels"),
+        (["backbone=resnet50_c4", "box_head.convolutions=4"], "res5 is the head of each RoI"),
+    ],
+)
+def test_a_neck_that_does_not_fit_the_other_parts_is_refused(overrides, message):
+    assert any(message in problem.what for problem in validate(compose(overrides)))
+
+
+def test_single_maps_have_no_coarse_levels_that_images_must_fill():
+    sizes = ["image.short_side=16", "image.long_side=32"]
+    assert validate(compose(["backbone=resnet50_fpn", *sizes]))
+    assert not validate(compose(["backbone=resnet50_dc5", *sizes]))

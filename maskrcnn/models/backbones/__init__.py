@@ -9,7 +9,7 @@ import keras
 from maskrcnn.errors import UserError
 from maskrcnn.models.backbones.applications import backbone_pixels, build_application, build_mobilenetv2
 from maskrcnn.models.backbones.pretrained import imagenet_conventions, imagenet_network, load_backbone_weights
-from maskrcnn.models.backbones.resnet import RESNETS, build_resnet
+from maskrcnn.models.backbones.resnet import LAST_STAGE, RESNETS, build_res5, build_resnet
 from maskrcnn.models.backbones.small import build_small
 from maskrcnn.structures import BackboneSettings, Conventions
 
@@ -35,6 +35,7 @@ __all__ = [
     "backbone_pixels",
     "backbone_strides",
     "build_backbone",
+    "build_res5",
     "imagenet_conventions",
     "imagenet_network",
     "load_backbone_weights",
@@ -47,12 +48,14 @@ def build_backbone(settings: BackboneSettings, conventions: Conventions, name: s
     Attributes: `strides` {"c2": 4, …}, `settings` and `conventions` as given.
 
     Raises:
-        UserError: for a name, a network or a norm that does not exist, or a network without maps of these strides.
+        UserError: for a name, a network, a neck or a norm that does not exist, or a network without maps of these
+            strides.
     """
     if settings.name not in BACKBONES:
         raise UserError(
             f"unknown backbone {settings.name!r}", where="backbone.name", hint=f"choose one of {', '.join(BACKBONES)}"
         )
+    _check_neck(settings)
     model = BACKBONES[settings.name](settings, conventions, name)
     model.strides, model.settings, model.conventions = backbone_strides(settings), settings, conventions
     return model
@@ -60,5 +63,21 @@ def build_backbone(settings: BackboneSettings, conventions: Conventions, name: s
 
 def backbone_strides(settings: BackboneSettings) -> dict[str, int]:
     """The stride in pixels of each map of the backbone, without building it."""
-    last = 4 if settings.name == "small" else 5
+    if settings.neck == "dc5":
+        return {f"c{stage}": min(2**stage, 16) for stage in range(2, 6)}
+    last = 4 if settings.name == "small" else LAST_STAGE[settings.neck]
     return {f"c{stage}": 2**stage for stage in range(2, last + 1)}
+
+
+def _check_neck(settings: BackboneSettings) -> None:
+    if settings.neck not in LAST_STAGE:
+        raise UserError(
+            f"unknown neck {settings.neck!r}", where="backbone.neck", hint=f"choose one of {', '.join(LAST_STAGE)}"
+        )
+    bottlenecks = [name for name, variant in RESNETS.items() if variant.bottleneck]
+    if settings.neck != "fpn" and settings.name not in bottlenecks:
+        raise UserError(
+            f"{settings.name} has no neck {settings.neck}",
+            where="backbone.neck",
+            hint=f"choose fpn, or one of {', '.join(bottlenecks)}",
+        )

@@ -32,11 +32,20 @@ class BlockStyle:
 
 
 def conv_norm(
-    x: Any, channels: int, size: int, *, style: BlockStyle, name: str, stride: int = 1, groups: int = 1, tag: str = ""
+    x: Any,
+    channels: int,
+    size: int,
+    *,
+    style: BlockStyle,
+    name: str,
+    stride: int = 1,
+    groups: int = 1,
+    dilation: int = 1,
+    tag: str = "",
 ) -> Any:
     """[B, H, W, C] → [B, ceil(H/stride), ceil(W/stride), channels]: convolution without bias, then the norm.
 
-    The layers are called `{name}_conv{tag}` and `{name}_norm{tag}`.
+    The layers are called `{name}_conv{tag}` and `{name}_norm{tag}`. One of stride and dilation is 1.
     """
     conv = f"{name}_conv{tag}"
     explicit = stride > 1 and size > 1 and style.symmetric_padding
@@ -48,6 +57,7 @@ def conv_norm(
         strides=stride,
         padding="valid" if explicit else "same",
         groups=groups,
+        dilation_rate=dilation,
         use_bias=False,
         kernel_initializer=HE,
         name=conv,
@@ -81,14 +91,17 @@ def basic_block(x: Any, channels: int, *, stride: int, style: BlockStyle, name: 
 
 
 def bottleneck_block(
-    x: Any, width: int, channels: int, *, groups: int, stride: int, style: BlockStyle, name: str
+    x: Any, width: int, channels: int, *, groups: int, stride: int, style: BlockStyle, name: str, dilation: int = 1
 ) -> Any:
-    """1x1 to `width`, 3x3 in `groups`, 1x1 to `channels`, beside a shortcut; the stride is in one of the first two."""
+    """1x1 to `width`, 3x3 in `groups`, 1x1 to `channels`, beside a shortcut; the stride is in one of the first two.
+
+    `dilation` is that of the 3x3.
+    """
     first, second = (stride, 1) if style.stride_in_1x1 else (1, stride)
     shortcut = _shortcut(x, channels, stride=stride, style=style, name=name)
     y = conv_norm(x, width, 1, stride=first, style=style, name=name, tag="1")
     y = relu(y, f"{name}_relu1")
-    y = conv_norm(y, width, 3, stride=second, groups=groups, style=style, name=name, tag="2")
+    y = conv_norm(y, width, 3, stride=second, groups=groups, dilation=dilation, style=style, name=name, tag="2")
     y = relu(y, f"{name}_relu2")
     y = conv_norm(y, channels, 1, style=style, name=name, tag="3")
     return relu(keras.layers.Add(name=f"{name}_add")([shortcut, y]), f"{name}_out")

@@ -55,24 +55,45 @@ RESNETS: dict[str, ResNetVariant] = {
 }
 
 
+LAST_STAGE = {"fpn": 5, "c4": 4, "dc5": 5}
+"""The last stage of the backbone under each neck."""
+RES5_CHANNELS = 1024
+"""Of the map that res5 reads, in all ResNets of bottlenecks."""
+
+
 def build_resnet(settings: BackboneSettings, conventions: Conventions, name: str) -> keras.Model:
-    """The network of `settings.name` without its classifier: [B, H, W, 3] → {"c2", "c3", "c4", "c5"}."""
+    """The network of `settings.name` without its classifier: [B, H, W, 3] → {"c2", "c3", "c4", "c5"}.
+
+    Under the neck c4 the maps end with c4; under dc5 c5 has the stride of c4.
+    """
     variant = RESNETS[settings.name]
     style = BlockStyle.of(settings, conventions)
     inputs = keras.Input((None, None, 3), name="images")
     x = conv_norm(inputs, STEM_CHANNELS, 7, stride=2, style=style, name="stem")
     x = stem_pool(relu(x, "stem_relu"), style=style, name="stem_pool")
     outputs = {}
-    for stage in range(2, 6):
-        x = outputs[f"c{stage}"] = _stage(x, variant, stage, style)
+    for stage in range(2, LAST_STAGE[settings.neck] + 1):
+        dilation = 2 if stage == 5 and settings.neck == "dc5" else 1
+        x = outputs[f"c{stage}"] = _stage(x, variant, stage, style, dilation)
     model = keras.Model(inputs, outputs, name=name)
     freeze_stages(model, settings.frozen_stages)
     return model
 
 
-def _stage(x: Any, variant: ResNetVariant, stage: int, style: BlockStyle) -> Any:
+def build_res5(settings: BackboneSettings, conventions: Conventions, name: str = "res5_head") -> keras.Model:
+    """res5 of `settings.name` as the head of each RoI (neck c4): [R, s, s, 1024] → [R, ceil(s/2), ceil(s/2), 2048].
+
+    Layers are called as in a whole backbone. Source: PAPER §1.2, `C4`; Detectron2's Res5ROIHeads.
+    """
+    inputs = keras.Input((None, None, RES5_CHANNELS), name="pooled")
+    outputs = _stage(inputs, RESNETS[settings.name], 5, BlockStyle.of(settings, conventions))
+    return keras.Model(inputs, outputs, name=name)
+
+
+def _stage(x: Any, variant: ResNetVariant, stage: int, style: BlockStyle, dilation: int = 1) -> Any:
+    """The blocks of a stage; the first halves the map, unless the stage is res2 or is dilated instead."""
     for block in range(1, variant.blocks[stage - 2] + 1):
-        stride = 2 if block == 1 and stage > 2 else 1
+        stride = 2 if block == 1 and stage > 2 and dilation == 1 else 1
         name = f"res{stage}_{block}"
         if variant.bottleneck:
             x = bottleneck_block(
@@ -81,6 +102,7 @@ def _stage(x: Any, variant: ResNetVariant, stage: int, style: BlockStyle) -> Any
                 variant.channels(stage),
                 groups=variant.groups,
                 stride=stride,
+                dilation=dilation,
                 style=style,
                 name=name,
             )
