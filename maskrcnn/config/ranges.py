@@ -150,6 +150,7 @@ RANGES: dict[str, Range] = {
     "evaluation.pictures": Range(0, 100),
     "evaluation.picture_score": SHARE,
     "evaluation.tta.scales": Range(0.1, 10),
+    "sweep.threads": Range(1, 4096),
     "seed": SEED,
 }
 """Every number of the schema, and every number in its lists (a test holds the two together)."""

@@ -194,6 +194,18 @@ class TrackingConfig:
 
 
 @dataclass
+class SweepConfig:
+    """What concerns all jobs of a sweep (`-m`) together."""
+
+    metric: str | None = None
+    """Figure of `metrics.json` that a job returns to Hydra's sweeper; null: that of the head, such as mask/AP."""
+    threads: int | None = None
+    """Threads of each job, the same under every launcher; null: as many as there are cores."""
+    skip_finished: bool = True
+    """Go on with the last sweep of the same command line: its finished jobs are not run again."""
+
+
+@dataclass
 class Config:
     task: Any = "segmentation"
     head: HeadConfig = field(default_factory=HeadConfig)
@@ -218,6 +230,7 @@ class Config:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    sweep: SweepConfig = field(default_factory=SweepConfig)
     experiment: Any = None
     """Name of the recipe that was chosen, if any."""
     seed: int = 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from maskrcnn.config.schema import Config
@@ -13,6 +14,7 @@ from maskrcnn.data.records import Dataset
 
 NOT_THE_RESULT = {
     "tracking": None,
+    "sweep": None,
     "from_run": None,
     "training": ("resume", "checkpoint_minutes"),
     "evaluation": ("pictures", "picture_score"),
@@ -20,6 +22,8 @@ NOT_THE_RESULT = {
     "dataset": ("write_subset",),
 }
 """Keys that do not change what is computed: a run may be resumed with others."""
+MOST_PARAMS = 8
+_NOT_IN_NAMES = ("hydra", "tracking.", "training.resume", "sweep.")
 
 
 def headline(config: Config) -> str:
@@ -34,16 +38,17 @@ def evaluation_kinds(config: Config) -> list[str]:
     return ["bbox", *(["segm"] if config.head.masks else []), *(["keypoints"] if config.head.keypoints else [])]
 
 
-def run_name(config: Config, overrides: Sequence[str]) -> str:
-    """What differs first: the overrides that change the result, else the task."""
-    changes = [o.lstrip("+~") for o in overrides if not o.startswith(("hydra", "tracking.", "training.resume"))]
+def run_name(config: Config, overrides: Sequence[str], swept: Collection[str] = ()) -> str:
+    """What differs first: the overrides of the `swept` keys, the others that change the result, else the task."""
+    changes = [o.lstrip("+~") for o in overrides if not o.startswith(_NOT_IN_NAMES)]
+    changes.sort(key=lambda change: change.partition("=")[0] not in swept)
     return ", ".join(changes)[:200] if changes else str(config.task)
 
 
-def headline_params(config: Config) -> dict[str, Any]:
-    """The at most eight parameters that people sort by."""
+def headline_params(config: Config, swept: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
+    """The at most eight parameters that people sort by, `swept` keys with their values first."""
     schedule = config.schedule
-    return {
+    usual = {
         "task": config.task,
         "head": config.head.name,
         "backbone": config.backbone.network or config.backbone.name,
@@ -53,6 +58,10 @@ def headline_params(config: Config) -> dict[str, Any]:
         "batch_size": config.training.batch_size,
         "seed": config.seed,
     }
+    # A swept key is not said twice: training.batch_size replaces batch_size.
+    last_words = {key.rpartition(".")[2] for key in swept}
+    rest = {name: value for name, value in usual.items() if name not in last_words}
+    return dict([*swept.items(), *rest.items()][:MOST_PARAMS])
 
 
 def config_digest(config: Config) -> str:

@@ -24,7 +24,8 @@ def test_tables_name_only_keys_of_the_schema(table):
 
 
 def test_words_of_the_schema_are_paths_choices_or_free_names():
-    free = {"backbone.network", "schedule.name", "tracking.uri", "tracking.experiment", "tracking.run_name"}
+    free = {"backbone.network", "schedule.name", "sweep.metric"}
+    free |= {"tracking.uri", "tracking.experiment", "tracking.run_name"}
     words = {key for key, hint in leaf_types().items() if "str" in str(hint) and "list" not in str(hint)}
     assert words - set(CHOICES) - set(PATHS) == free
 
