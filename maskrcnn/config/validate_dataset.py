@@ -127,12 +127,23 @@ def _check_joint_pairs(key: str, pairs: Any, names: list[str]) -> Iterator[Probl
     if not isinstance(pairs, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
         yield Problem(where, "is no list of pairs", f"{key}: [[{names[0]}, {names[-1]}]]")
         return
-    for joint in (joint for pair in pairs for joint in pair):
-        if joint not in names and not (isinstance(joint, int) and 0 <= joint < len(names)):
+    joints = [joint for pair in pairs for joint in pair]
+    for joint in joints:
+        if joint not in names and not _is_row(joint, names):
             near = nearest(str(joint), names)
             yield Problem(
                 where, f"there is no joint {joint!r}", f"did you mean {near}?" if near else f"known: {known(names)}"
             )
+    if key == "flip_pairs":
+        named = [names[joint] if _is_row(joint, names) else str(joint) for joint in joints]
+        for joint in sorted({joint for joint in named if named.count(joint) > 1}):
+            yield Problem(
+                where, f"pairs {joint} twice", "a joint has one partner on the other side, and is not its own"
+            )
+
+
+def _is_row(joint: Any, names: list[str]) -> bool:
+    return isinstance(joint, int) and not isinstance(joint, bool) and 0 <= joint < len(names)
 
 
 def _check_sigmas(sigmas: Any, names: list[str]) -> Iterator[Problem]:
