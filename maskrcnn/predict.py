@@ -1,11 +1,13 @@
 """`python -m maskrcnn.predict`: images → overlays and a COCO results file.
 
-Usage: python -m maskrcnn.predict run=RUN images=FILE|FOLDER [out=FOLDER] [score=0.5]
+Usage: python -m maskrcnn.predict run=RUN images=FILE|FOLDER [out=FOLDER] [score=0.5] [flip=true] [scales=0.75,1.5]
 
   run=RUN       a run's id, folder or name, `last`, or a model file
   images=PATH   an image, or a folder of images
   out=FOLDER    where the overlays and results.json go (default: predictions)
   score=NUMBER  detections with a lower score are not drawn (default: 0.5)
+  flip=true     look at each image mirrored too, and merge what is found
+  scales=LIST   look at each image at further sizes too: factors on the usual one
 
 Example:
   python -m maskrcnn.predict run=last images=photos out=overlays
@@ -20,11 +22,21 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before anything imports Te
 from pathlib import Path
 
 from maskrcnn.cli import quiet_imports, run_command
-from maskrcnn.config.arguments import HELP_FLAGS, read_number, refuse_rest, split_pairs, take_flags
+from maskrcnn.config.arguments import (
+    HELP_FLAGS,
+    read_number,
+    read_numbers,
+    read_truth,
+    refuse_rest,
+    split_pairs,
+    take_flags,
+)
 from maskrcnn.config.paths import absolute
+from maskrcnn.config.ranges import RANGES
 from maskrcnn.errors import UsageError, UserError
+from maskrcnn.structures import TTASettings
 
-KEYS = ("run", "images", "out", "score")
+KEYS = ("run", "images", "out", "score", "flip", "scales")
 
 
 def main(arguments: list[str]) -> int:
@@ -39,6 +51,7 @@ def main(arguments: list[str]) -> int:
         if key not in own:
             raise UsageError("is missing", f"{key}=", f"name {kind}")
     score = read_number(own, "score", 0.5, low=0.0, high=1.0)
+    tta = TTASettings(read_truth(own, "flip"), read_numbers(own, "scales", RANGES["evaluation.tta.scales"]))
     images = _existing(own["images"])
     out = Path(absolute(own.get("out", "predictions"), Path.cwd()))
     if out.exists() and not out.is_dir():
@@ -46,7 +59,7 @@ def main(arguments: list[str]) -> int:
     with quiet_imports():
         from maskrcnn.workflows.predict import predict
 
-    return predict(own["run"], images, out, score=score)
+    return predict(own["run"], images, out, score=score, tta=tta)
 
 
 def _existing(path: str) -> Path:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from maskrcnn.config.groups import GROUPS
 from maskrcnn.config.keys import leaf_types, nearest_key
 from maskrcnn.config.names import known, nearest
+from maskrcnn.config.ranges import Range
 from maskrcnn.errors import UsageError
 
 HELP_FLAGS = {"-h": "help", "--help": "help"}
@@ -112,6 +113,24 @@ def read_number(pairs: Mapping[str, str], key: str, default: float, *, low: floa
     if not low <= number <= high:
         raise UsageError(f"is not from {low:g} to {high:g}", f"{key}={text}")
     return number
+
+
+def read_numbers(pairs: Mapping[str, str], key: str, allowed: Range) -> list[float]:
+    """The numbers of `key`, parted by commas, with or without brackets; none without it.
+
+    Raises:
+        UsageError: one of them is no number, or out of range.
+    """
+    text = pairs.get(key, "")
+    parts = [part.strip() for part in text.strip("[]() ").split(",") if part.strip()]
+    try:
+        numbers = [float(part) for part in parts]
+    except ValueError:
+        raise UsageError("is not a list of numbers", f"{key}={text}", f"write {key}=0.75,1.5") from None
+    wrong = next((number for number in numbers if not allowed.holds(number)), None)
+    if wrong is not None:
+        raise UsageError(f"{wrong:g} is not {allowed}", f"{key}={text}")
+    return numbers
 
 
 def read_truth(pairs: Mapping[str, str], key: str) -> bool:

@@ -7,6 +7,7 @@ the original size, pasted masks and decoded keypoints. Keypoints stay continuous
 
 from __future__ import annotations
 
+import functools
 import itertools
 import time
 from collections import deque
@@ -24,13 +25,15 @@ from maskrcnn.data.detections import Detections
 from maskrcnn.data.images import read_image
 from maskrcnn.data.order import aspect_buckets
 from maskrcnn.data.records import Dataset, ImageRecord
-from maskrcnn.data.resize import resize_image, resized_size
+from maskrcnn.data.resize import resize_image
 from maskrcnn.errors import UserError
 from maskrcnn.ops.keypoints import decode_keypoints
 from maskrcnn.prediction.model_file import load_detector, save_detector
-from maskrcnn.prediction.network import compile_network, padding_multiple, pads_batches
+from maskrcnn.prediction.network import Stages, compile_network, compile_stages, padding_multiple, pads_batches
 from maskrcnn.prediction.paste import paste_masks
-from maskrcnn.structures import KeypointSchema, ResizeSettings
+from maskrcnn.prediction.tta import ViewBatch, merged_outputs
+from maskrcnn.prediction.views import BASE_VIEW, View, views_of
+from maskrcnn.structures import KeypointSchema, ResizeSettings, TTASettings
 
 BATCH_SIZE = 8
 
@@ -67,6 +70,7 @@ class Predictor:
             torchvision's.
         pad_multiple: sides of a batch are padded to a multiple of this. None: the detector's convention; coarser
             on JAX, which compiles each shape. GroupNorm sees the padding, so scores depend on it a little.
+        tta: further views of each image (mirrored, at other sizes); their detections are merged. None: none.
     """
 
     def __init__(
@@ -76,6 +80,7 @@ class Predictor:
         batch_size: int = BATCH_SIZE,
         batch_whole_calls: bool | None = None,
         pad_multiple: int | None = None,
+        tta: TTASettings | None = None,
     ) -> None:
         self.detector = detector
         self.conventions = detector.settings.conventions
@@ -86,6 +91,7 @@ class Predictor:
         image = detector.metadata.get("image") or {}
         self.image = ResizeSettings(**image)
         self.timings = Timings()
+        self.views = views_of(tta or TTASettings())
         self._network = compile_network(detector)
 
     @property
@@ -103,6 +109,12 @@ class Predictor:
         """The joints of `keypoints`, if the detector has a keypoint head."""
         return schema_from_dict(self.detector.metadata.get("schema"))
 
+    @property
+    def keypoint_labels(self) -> tuple[int, ...] | None:
+        """Labels that have joints; None: all. Others have zeros for keypoints."""
+        labels = getattr(self.detector, "keypoint_labels", None)
+        return None if labels is None else tuple(labels)
+
     def predict_images(self, images: Sequence[np.ndarray]) -> list[Detections]:
         """Detections of each image, uint8 RGB `[H, W, 3]`, in its own pixels, by falling score.
 
@@ -111,7 +123,7 @@ class Predictor:
         """
         for i, image in enumerate(images):
             _check_image(image, f"image {i}")
-        step = max(len(images), 1) if self.batch_whole_calls else self.batch_size
+        step = max(len(images), 1) if self.batch_whole_calls else self._images_at_once
         return [found for i in range(0, len(images), step) for found in self._predict_chunk(images[i : i + step])]
 
     def predict_files(self, paths: Iterable[str | Path]) -> Iterator[Detections]:
@@ -121,7 +133,7 @@ class Predictor:
             UserError: a file cannot be read, when its turn has come.
         """
         images = _read_ahead(paths, 2 * self.batch_size)
-        while chunk := list(itertools.islice(images, self.batch_size)):
+        while chunk := list(itertools.islice(images, self._images_at_once)):
             yield from self._predict_chunk(chunk)
 
     def predict_dataset(self, dataset: Dataset, on_image: Callable[[], None] | None = None) -> list[Detections]:
@@ -168,27 +180,49 @@ class Predictor:
         """Writes the detector to one `.keras` file that `load_predictor` reads."""
         save_detector(self.detector, Path(path))
 
-    def _predict_chunk(self, images: Sequence[np.ndarray]) -> list[Detections]:
-        with self.timings.measure("resize_s"):
-            resized = [self._resize(image) for image in images]
-            sizes = np.array([image.shape[:2] for image in resized], np.int32)
-            batch = {"images": self._pad(resized), "sizes": self._fill(sizes)}
-        outputs = self.predict_batch(batch)
-        self.timings.images += len(images)
-        return self.to_detections(outputs, sizes.tolist(), [image.shape[:2] for image in images])
+    @property
+    def _images_at_once(self) -> int:
+        """The features of all views are held together, so that more views mean fewer images."""
+        return max(1, self.batch_size // len(self.views))
 
-    def _resize(self, image: np.ndarray) -> np.ndarray:
+    def _predict_chunk(self, images: Sequence[np.ndarray]) -> list[Detections]:
+        if len(self.views) > 1:
+            outputs, sizes = self._predict_views(images)
+        else:
+            images_in, sizes = self._view_batch(images, BASE_VIEW)
+            outputs = self.predict_batch({"images": images_in, "sizes": sizes})
+        self.timings.images += len(images)
+        return self.to_detections(outputs, sizes[: len(images)].tolist(), [image.shape[:2] for image in images])
+
+    @functools.cached_property
+    def _stages(self) -> Stages:
+        return compile_stages(self.detector)
+
+    def _predict_views(self, images: Sequence[np.ndarray]) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Outputs and sizes of the base view, merged from all."""
+        batches = [self._view_batch(images, view) for view in self.views]
+        with self.timings.measure("network_s"):
+            roi = self.detector.settings.roi
+            return merged_outputs(self._stages, self.views, batches, roi, self.schema), batches[0].sizes
+
+    def _view_batch(self, images: Sequence[np.ndarray], view: View) -> ViewBatch:
+        with self.timings.measure("resize_s"):
+            resized = [self._resize(image, view) for image in images]
+            sizes = np.array([image.shape[:2] for image in resized], np.int32)
+            return ViewBatch(self._pad(resized), self._fill(sizes))
+
+    def _resize(self, image: np.ndarray, view: View) -> np.ndarray:
         rule = self.conventions.resize
-        height, width = image.shape[:2]
-        height, width = resized_size(height, width, self.image.short_side, self.image.long_side, rule)
-        return resize_image(image, height, width, rule)
+        height, width = view.input_size(image.shape[0], image.shape[1], self.image, rule)
+        resized = resize_image(image, height, width, rule)
+        return resized[:, ::-1] if view.flipped else resized
 
     def _pad(self, images: Sequence[np.ndarray]) -> np.ndarray:
         return self._fill(pad_images(images, self.pad_multiple))
 
     def _fill(self, rows: np.ndarray) -> np.ndarray:
         """Copies of the first row up to a whole batch, where each batch size would need a program of its own."""
-        missing = self.batch_size - len(rows) if pads_batches() else 0
+        missing = self._images_at_once - len(rows) if pads_batches() else 0
         return np.concatenate([rows, np.repeat(rows[:1], missing, axis=0)]) if missing > 0 else rows
 
     def _restore(self, found: dict[str, np.ndarray], size: Sequence[int], original: Sequence[int]) -> Detections:
@@ -204,20 +238,28 @@ class Predictor:
         if "masks" in found:
             masks = paste_masks(found["masks"][rows], boxes, height, width, self.conventions.mask_paste)
         if "keypoint_logits" in found:
-            score = self.conventions.keypoint_score
-            keypoints = decode_keypoints(found["keypoint_logits"][rows], found["boxes"][rows], score)
+            keypoints = self._decode_keypoints({name: value[rows] for name, value in found.items()})
             keypoints[..., :2] *= scale
         scores, labels = found["scores"][rows].astype(np.float32), found["labels"][rows].astype(np.int32)
         return Detections(boxes, scores, labels, masks, keypoints, int(height), int(width))
 
+    def _decode_keypoints(self, found: dict[str, np.ndarray]) -> np.ndarray:
+        """Joints [D, K, 3] at the network's input; zeros for categories that have none."""
+        labels = self.keypoint_labels
+        rows = np.arange(len(found["labels"])) if labels is None else np.flatnonzero(np.isin(found["labels"], labels))
+        joints = np.zeros((len(found["labels"]), found["keypoint_logits"].shape[-1], 3), np.float32)
+        score = self.conventions.keypoint_score
+        joints[rows] = decode_keypoints(found["keypoint_logits"][rows], found["boxes"][rows], score)
+        return joints
 
-def load_predictor(path: str | Path, *, batch_size: int = BATCH_SIZE) -> Predictor:
+
+def load_predictor(path: str | Path, *, batch_size: int = BATCH_SIZE, tta: TTASettings | None = None) -> Predictor:
     """The predictor of a `.keras` file that `Predictor.save` wrote.
 
     Raises:
         UserError: missing, no model file, cut off, damaged, or not one of this program's detectors.
     """
-    return Predictor(load_detector(Path(path)), batch_size=batch_size)
+    return Predictor(load_detector(Path(path)), batch_size=batch_size, tta=tta)
 
 
 def schema_from_dict(values: Mapping[str, Any] | None) -> KeypointSchema | None:

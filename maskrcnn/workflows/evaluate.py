@@ -18,7 +18,7 @@ def evaluate(run: str, config: Config) -> int:
     Raises:
         UserError: no such run, faults of the data, categories that the model does not know.
     """
-    predictor = load(run, batch_size=config.evaluation.batch_size)
+    predictor = load(run, batch_size=config.evaluation.batch_size, tta=config.evaluation.tta)
     test = in_labels_of(predictor, load_test(config))
     figures = final_figures(predictor, test, evaluation_kinds(config))
     print_figures(figures)

@@ -16,6 +16,7 @@ from maskrcnn.errors import UserError
 from maskrcnn.evaluation.results import to_coco_results
 from maskrcnn.prediction.predictor import Predictor
 from maskrcnn.progress import progress
+from maskrcnn.structures import TTASettings
 from maskrcnn.tracking.pictures import write_image
 from maskrcnn.visualization.canvas import Style
 from maskrcnn.visualization.overlays import draw
@@ -26,7 +27,7 @@ RESULTS = "results.json"
 IMAGES = "images.json"
 
 
-def predict(run: str, images: Path, out: Path, *, score: float) -> int:
+def predict(run: str, images: Path, out: Path, *, score: float, tta: TTASettings | None = None) -> int:
     """Draw the detections of an image or of a folder's images, and write them as COCO results.
 
     `out` gets one overlay for each image (its name, with .png), `results.json` (COCO's results format; all
@@ -35,7 +36,7 @@ def predict(run: str, images: Path, out: Path, *, score: float) -> int:
     Raises:
         UserError: no such run, no images, an image that cannot be read.
     """
-    predictor = load(run)
+    predictor = load(run, tta=tta)
     paths = image_files(images)
     root = images if images.is_dir() else images.parent
     found: list[Detections] = []

@@ -135,8 +135,8 @@ class Session:
         with averaged_weights(self.predictor.detector):
             self.predictor.save(self.folder / LAST)
         digest = weights_digest(self.predictor.detector)
-        best = load_predictor(self.folder / MODELS[0])
-        best.batch_size = self.config.evaluation.batch_size
+        options = self.config.evaluation
+        best = load_predictor(self.folder / MODELS[0], batch_size=options.batch_size, tta=options.tta)
         with self.clock.measure("test"):
             figures = final_figures(best, self.data.test, naming.evaluation_kinds(self.config))
         figures.metrics |= {f"seconds/{kind}": value for kind, value in self.clock.seconds().items()}

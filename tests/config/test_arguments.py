@@ -5,7 +5,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskrcnn.config.arguments import quote, split_pairs, take_flags
+from maskrcnn.config.arguments import quote, read_numbers, split_pairs, take_flags
+from maskrcnn.config.ranges import Range
 from maskrcnn.errors import UsageError
 
 
@@ -31,3 +32,17 @@ def test_unknown_flags_are_wrong_usage():
     assert take_flags(["-h", "a"], {"-h": "help"}) == ({"help"}, ["a"])
     with pytest.raises(UsageError, match="did you mean --help"):
         take_flags(["--hepl"], {"--help": "help"})
+
+
+@pytest.mark.parametrize(("text", "numbers"), [("0.5,2", [0.5, 2.0]), ("[1.5]", [1.5]), ("[]", [])])
+def test_a_list_of_numbers_is_read_with_and_without_brackets(text, numbers):
+    assert read_numbers({"scales": text}, "scales", Range(0.1, 10)) == numbers
+    assert read_numbers({}, "scales", Range(0.1, 10)) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("0.5,x", "not a list of numbers"), ("0.5,99", "99 is not from 0.1 to 10")]
+)
+def test_a_list_with_a_wrong_number_is_wrong_usage(text, words):
+    with pytest.raises(UsageError, match=words):
+        read_numbers({"scales": text}, "scales", Range(0.1, 10))
