@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from maskrcnn.data.doctor import HEADS, inspect
+from maskrcnn.data.doctor import HEADS, Inspection, inspect
 from maskrcnn.data.faults.report import FaultReport
 from maskrcnn.data.keypoint_schemas import OwnJoints, keypoint_schema
 from maskrcnn.data.records import Annotation, Category, Dataset, ImageRecord, Segmentation
@@ -49,11 +49,20 @@ def load_coco(
         ProblemsError: there are faults, and `faults` is not drop or nothing is left without them.
     """
     found = inspect(annotations, images, head=head, decode_images=False, keep=True, joints=joints, wanted=wanted)
+    return to_dataset(found, name or annotations.stem, head=head, faults=faults, joints=joints), found.report
+
+
+def to_dataset(found: Inspection, name: str, *, head: str, faults: str, joints: OwnJoints | None) -> Dataset:
+    """The data set of what the doctor found good; arguments as `load_coco`.
+
+    Raises:
+        ProblemsError: there are faults, and `faults` is not drop or nothing is left without them.
+    """
     report = found.report
     if report.faults and (faults != "drop" or report.is_fatal or not any(i.annotations for i in found.images)):
         report.raise_for_faults()
     schema = _schema(found.categories, joints) if HEADS[head][1] else None
-    return Dataset(name or annotations.stem, found.categories, found.images, schema), report
+    return Dataset(name, found.categories, found.images, schema)
 
 
 def to_coco(dataset: Dataset) -> dict[str, Any]:

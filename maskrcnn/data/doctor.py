@@ -7,17 +7,18 @@ A fault is whatever would crash, give a wrong number or have to be dropped; a wa
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from maskrcnn.data.faults.annotations import AnnotationChecks
 from maskrcnn.data.faults.categories import CheckedCategories
 from maskrcnn.data.faults.contents import Contents, warn_of_unused_files
 from maskrcnn.data.faults.decoding import decode_all
 from maskrcnn.data.faults.document import read_document
-from maskrcnn.data.faults.images import CheckedImage, CheckedImages, open_folder
+from maskrcnn.data.faults.images import CheckedImage, CheckedImages, ImageFolder, open_folder
 from maskrcnn.data.faults.report import FaultReport, Findings
 from maskrcnn.data.keypoint_schemas import OwnJoints
 from maskrcnn.data.records import Annotation, Category, ImageRecord
@@ -64,7 +65,7 @@ def inspect(
 
     With `keep` false the images come without their annotations, and memory does not grow with those.
     """
-    masks, keypoints = HEADS[head]
+    keypoints = HEADS[head][1]
     findings = Findings()
     checked_images = CheckedImages(findings)
     names = joints.names if joints is not None and keypoints else ()
@@ -76,32 +77,73 @@ def inspect(
     categories.finish()
     if not document.sizes["images"]:
         findings.fault("no images", "images", "the list is empty: there is nothing to learn from")
-    checked_images.finish(folder)
-    by_id = checked_images.by_id
-    if decode_images and folder is not None:
+    entries = Entries(str(annotations), checked_images, categories, document.annotations, document.sizes)
+    folders = [] if folder is None else [folder]
+    return inspect_entries(entries, folders, head=head, decode_images=decode_images, keep=keep, all_files=True)
+
+
+@dataclass(frozen=True)
+class Entries:
+    """What a document holds, or the part of it that is used: images and categories as they were added to their checks.
+
+    Attributes:
+        source: path of the annotation file.
+        images: all entries of images, their files not yet looked at.
+        categories: finished.
+        annotations: opens the list of (index, entry).
+        sizes: how many images, annotations and categories there were.
+    """
+
+    source: str
+    images: CheckedImages
+    categories: CheckedCategories
+    annotations: Callable[[], Iterable[tuple[int, Any]]]
+    sizes: Mapping[str, int]
+
+
+def inspect_entries(
+    entries: Entries,
+    folders: Sequence[ImageFolder],
+    *,
+    head: str,
+    decode_images: bool,
+    keep: bool,
+    all_files: bool = False,
+) -> Inspection:
+    """The good images and annotations of `entries`, with the report; arguments as `inspect`.
+
+    Args:
+        folders: where image files are looked for, in this order; none: not at all.
+        all_files: with `decode_images`: other pictures beside those of the entries are worth a warning.
+    """
+    findings, categories = entries.images.findings, entries.categories
+    entries.images.finish(folders)
+    by_id = entries.images.by_id
+    if decode_images and folders:
         _check_all_pixels(by_id, findings)
-        warn_of_unused_files(folder.path, by_id.values(), findings)
-    checks = AnnotationChecks(by_id, categories, masks, keypoints, findings)
+        if all_files:
+            warn_of_unused_files(folders[0].path, by_id.values(), findings)
+    checks = AnnotationChecks(by_id, categories, *HEADS[head], findings)
     contents = Contents(categories, head, findings)
     kept: dict[int, list[Annotation]] = defaultdict(list)
-    for image_id, annotation in checks.read(document.annotations()):
+    for image_id, annotation in checks.read(entries.annotations()):
         contents.add(by_id[image_id], annotation)
         if keep:
             kept[image_id].append(annotation)
-    num_annotations = document.sizes.get("annotations", 0)
+    num_annotations = entries.sizes.get("annotations", 0)
     contents.finish(by_id.values(), num_entries=num_annotations, num_dropped=checks.num_dropped)
     records = _records(by_id, kept)
     counts = {
-        "images": document.sizes["images"],
-        "images dropped": document.sizes["images"] - len(records),
+        "images": entries.sizes["images"],
+        "images dropped": entries.sizes["images"] - len(records),
         "annotations": num_annotations,
         "annotations dropped": checks.num_dropped,
         "annotations excluded": checks.num_excluded,
         "crowds": contents.crowds,
-        "categories": document.sizes.get("categories", 0),
+        "categories": entries.sizes.get("categories", 0),
         "categories excluded": len(categories.excluded),
     }
-    return Inspection(tuple(categories.kept), records, findings.report(str(annotations), counts))
+    return Inspection(tuple(categories.kept), records, findings.report(entries.source, counts))
 
 
 def _check_all_pixels(images: Mapping[int, CheckedImage], findings: Findings) -> None:

@@ -4,8 +4,8 @@ Files appear in the cache complete and checked or not at all; what was cut off l
 """
 
 from maskrcnn.downloads.archives import extract_member
-from maskrcnn.downloads.cache import Checks, cache_folder, digest, one_at_a_time
-from maskrcnn.downloads.coco import CocoServer
+from maskrcnn.downloads.cache import Checks, cache_folder, digest, one_at_a_time, writing_to
+from maskrcnn.downloads.coco import CocoServer, annotation_name, safe_names
 from maskrcnn.downloads.files import Wanted, fetch, fetch_all
 from maskrcnn.downloads.keras_files import KERAS_APPLICATIONS, keras_application_weights
 
@@ -14,6 +14,7 @@ __all__ = [
     "Checks",
     "CocoServer",
     "Wanted",
+    "annotation_name",
     "cache_folder",
     "digest",
     "extract_member",
@@ -21,4 +22,6 @@ __all__ = [
     "fetch_all",
     "keras_application_weights",
     "one_at_a_time",
+    "safe_names",
+    "writing_to",
 ]

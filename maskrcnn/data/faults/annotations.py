@@ -62,7 +62,7 @@ class AnnotationChecks:
         """(image id, annotation) of each good one of (index, entry)."""
         for index, entry in entries:
             try:
-                owner = self._owner(entry, index)
+                owner = self.owner(entry, index)
             except UnfitError:
                 self.num_dropped += 1
                 continue
@@ -86,7 +86,7 @@ class AnnotationChecks:
             what = f"has the category, box and area of annotation {other}"
             self.findings.warn("object marked twice", f"annotation {annotation.id} in {image.where}", what)
 
-    def _owner(self, entry: Any, index: int) -> tuple[int, CheckedImage, Category, int] | None:
+    def owner(self, entry: Any, index: int) -> tuple[int, CheckedImage, Category, int] | None:
         """Id, image, category and label; None for an excluded category. Raises UnfitError after noting a fault."""
         where = f"annotations[{index}]"
         if not isinstance(entry, dict):

@@ -45,18 +45,22 @@ class Document:
 
 
 def read_document(
-    path: Path, visitors: Mapping[str, Callable[[int, Any], None]], findings: Findings
+    path: Path,
+    visitors: Mapping[str, Callable[[int, Any], None]],
+    findings: Findings,
+    open_reader: Callable[[BinaryIO], JsonReader] = JsonReader,
 ) -> Document | None:
     """Reads the file once and gives each item of a list to the visitor of its key (index, item).
 
-    None where there is a fault that leaves nothing more to check.
+    None where there is a fault that leaves nothing more to check. `open_reader` lets a visitor hold the reader, which
+    knows where the item stands.
     """
     file = _open(path, findings)
     if file is None:
         return None
     document = Document(path, findings)
     with file:
-        reader = JsonReader(file)
+        reader = open_reader(file)
         complaint = _visit(reader, visitors, document)
     where = str(path)
     if complaint:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -116,11 +116,11 @@ class CheckedImages:
             image.good = False
             self.findings.fault("broken image entry", f"image {image_id}{named}", str(error))
 
-    def finish(self, folder: ImageFolder | None) -> None:
-        """Checks the files and their headers; nothing of that without a folder."""
+    def finish(self, folders: Sequence[ImageFolder]) -> None:
+        """Checks the files, each in the first folder that has it, and their headers; nothing of that without one."""
         _warn_of_shared_files(self.by_id.values(), self.findings)
-        if folder is not None:
-            _check_files([image for image in self.by_id.values() if image.file_name], folder, self.findings)
+        if folders:
+            _check_files([image for image in self.by_id.values() if image.file_name], folders, self.findings)
 
 
 def _read_file_name(entry: dict[str, Any]) -> str:
@@ -161,11 +161,11 @@ def _warn_of_shared_files(images: Iterable[CheckedImage], findings: Findings) ->
             findings.warn("file listed twice", image.where, f"is the same file as image {other.id}")
 
 
-def _check_files(images: list[CheckedImage], folder: ImageFolder, findings: Findings) -> None:
+def _check_files(images: list[CheckedImage], folders: Sequence[ImageFolder], findings: Findings) -> None:
     found = []
     for image in images:
         try:
-            image.path = _locate(image.file_name, folder)
+            image.path = _locate(image.file_name, _holder(image.file_name, folders))
             found.append(image)
         except UnfitError as error:
             image.good = False
@@ -173,6 +173,12 @@ def _check_files(images: list[CheckedImage], folder: ImageFolder, findings: Find
     with ThreadPoolExecutor(_THREADS) as pool:
         for image, header in zip(found, pool.map(_try_header, [image.path for image in found])):
             _check_header(image, header, findings)
+
+
+def _holder(file_name: str, folders: Sequence[ImageFolder]) -> ImageFolder:
+    """The first folder with something of this name, else the last one, which then says what is wrong."""
+    held = (folder for folder in folders[:-1] if os.path.lexists(os.path.join(folder.path, file_name)))
+    return next(held, folders[-1])
 
 
 def _locate(file_name: str, folder: ImageFolder) -> str:

@@ -35,17 +35,20 @@ class JsonError(ValueError):
 
 
 class JsonReader:
-    """Reads one file (binary, positioned at its start) once.
+    """Reads one file (binary, positioned at the text's start) once.
 
     Attributes:
         keys: the top level's keys so far, with repetitions.
         constants: the names of NaN and infinite literals so far.
+        span: (start, end) of the last item or value: bytes of the file under latin-1, or in a text of ASCII alone.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, encoding: str = "utf-8-sig") -> None:
+        """`encoding`: latin-1 makes characters of bytes, for a reader that wants to know where items stand."""
         self.keys: list[str] = []
         self.constants: list[str] = []
-        self._window = _Window(file)
+        self.span = (0, 0)
+        self._window = _Window(file, encoding)
         options: dict[str, Any] = {"object_pairs_hook": _object, "parse_constant": self._constant}
         self._decoder = json.JSONDecoder(**options)
         self._patient_decoder = json.JSONDecoder(**options, parse_int=_bounded_int)
@@ -117,6 +120,7 @@ class JsonReader:
             else:
                 # a number at the end of what was read may go on: 1 with .5 or e+3
                 if end + _LONGEST_TOKEN < len(window.text) or window.at_end:
+                    self.span = (window.start + window.position, window.start + end)
                     window.position = end
                     return value
             if len(window.text) - window.position > LARGEST_ITEM:
@@ -139,12 +143,14 @@ class JsonReader:
 class _Window:
     """The part of the text that was read and is still needed, with its place in the file."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, encoding: str) -> None:
         self.text = ""
         self.position = 0
+        self.start = file.tell()
+        """Characters of the file before `text`, where a character is a byte."""
         self.at_end = False
         self._file = file
-        self._utf8 = codecs.getincrementaldecoder("utf-8-sig")()
+        self._decoder = codecs.getincrementaldecoder(encoding)()
         self._line = 1
         self._column = 1
 
@@ -168,7 +174,8 @@ class _Window:
         rest = self.text[self.position :]
         data = self._file.read(max(_CHUNK, len(rest)))
         self.at_end = not data
-        self.text = rest + self._utf8.decode(data, final=self.at_end)
+        self.start += self.position
+        self.text = rest + self._decoder.decode(data, final=self.at_end)
         self.position = 0
 
     def error(self, what: str, position: int | None = None) -> JsonError:
@@ -184,6 +191,22 @@ class _Window:
         if not newlines:
             return self._line, self._column + position
         return self._line + newlines, position - self.text.rfind("\n", 0, position)
+
+
+def parse_item(data: bytes) -> Any:
+    """One item by itself, with the same care as `JsonReader`: where a key stands twice, `RepeatedKeys`.
+
+    Raises:
+        UnicodeDecodeError: it is not UTF-8.
+        ValueError, RecursionError: it is not one whole JSON value.
+    """
+    text = data.decode("utf-8")
+    try:
+        return json.loads(text, object_pairs_hook=_object)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        return json.loads(text, object_pairs_hook=_object, parse_int=_bounded_int)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

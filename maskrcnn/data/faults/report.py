@@ -94,6 +94,11 @@ class Findings:
         self._named: dict[str, list[Finding]] = {"fault": [], "warning": []}
         self._kinds: Counter[tuple[str, str]] = Counter()
 
+    @property
+    def total(self) -> int:
+        """Number of findings so far."""
+        return self._kinds.total()
+
     def fault(self, kind: str, where: str, what: str, hint: str = "") -> None:
         """Notes something that would crash, give a wrong number or has to be dropped."""
         self._note("fault", kind, where, what, hint)
