@@ -8,6 +8,7 @@ from maskrcnn.data.subset import select
 from maskrcnn.prediction.predictor import Predictor
 from maskrcnn.workflows.datasets import load_test
 from maskrcnn.workflows.finish import final_figures, print_figures
+from maskrcnn.workflows.joints import in_joints_of
 from maskrcnn.workflows.load import load
 from maskrcnn.workflows.naming import evaluation_kinds
 
@@ -16,10 +17,12 @@ def evaluate(run: str, config: Config) -> int:
     """Print the figures of the run's model on `config`'s test part.
 
     Raises:
-        UserError: no such run, faults of the data, categories that the model does not know.
+        UserError: no such run, faults of the data, categories or joints that the model does not know.
     """
     predictor = load(run, batch_size=config.evaluation.batch_size, tta=config.evaluation.tta)
     test = in_labels_of(predictor, load_test(config))
+    if config.head.keypoints:
+        test = in_joints_of(predictor, test, chosen=config.num_keypoints is not None)
     figures = final_figures(predictor, test, evaluation_kinds(config))
     print_figures(figures)
     return 0
