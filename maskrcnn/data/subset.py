@@ -1,21 +1,21 @@
 """Chooses a part of a data set: by category, area and number of images, so that rare categories stay.
 
-Images are drawn in strata. The stratum of an image is the rarest category of its instances (rarest by the number of
-images in the whole set), so a category of few images is shared out like one of many. All choices depend on the seed
-and the data alone, and images keep the order of their file.
+Images are drawn in strata (`maskrcnn.data.strata`). All choices depend on the seed and the data alone, and images keep
+the order of their file.
 """
 
 from __future__ import annotations
 
 import difflib
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from maskrcnn.data.records import Annotation, Category, Dataset, ImageRecord
+from maskrcnn.data.strata import Labels, choose_rows, split_order
 from maskrcnn.errors import Problem, ProblemsError, UserError
 from maskrcnn.structures import KeypointSchema
 
@@ -50,7 +50,13 @@ class Exclusions:
 
 
 def select(
-    dataset: Dataset, *, categories: Sequence[str] | None, max_images: int | None, min_area: float, seed: int
+    dataset: Dataset,
+    *,
+    categories: Sequence[str] | None,
+    max_images: int | None,
+    min_area: float,
+    seed: int,
+    background: bool = True,
 ) -> tuple[Dataset, Exclusions]:
     """The chosen part of a data set, and what was left out.
 
@@ -62,28 +68,67 @@ def select(
         min_area: Instances with a smaller `area` (pixels of the original image) are left out; crowds stay, since
             they only mark where detections are not judged.
         seed: Decides which images are taken.
+        background: Whether images without an instance of the kept categories stay.
 
     Raises:
         UserError: an unknown category (with the nearest name), or a number out of range.
     """
-    _check_numbers(max_images, min_area, seed)
-    kept = _find_categories(dataset.categories, categories)
+    check_numbers(max_images, min_area, seed)
+    kept = find_categories(dataset.categories, categories)
     images, items = _keep_objects(dataset, kept, min_area)
-    before = _images_of_labels(images)
-    if max_images is not None and max_images < len(images):
-        emptied = {
-            row for row, (new, old) in enumerate(zip(images, dataset.images, strict=True))
-            if old.annotations and not new.annotations
-        }  # fmt: skip
-        rows = _choose_rows(images, emptied, max_images, np.random.default_rng([seed, 0]))
-        items += _count_dropped_images(images, rows, max_images)
-        images = [images[row] for row in rows]
+    labels = _instance_labels(images)
+    emptied = {
+        row for row, (new, old) in enumerate(zip(images, dataset.images, strict=True))
+        if old.annotations and not new.annotations
+    }  # fmt: skip
+    instances = [sum(not item.is_crowd for item in image.annotations) for image in images]
+    rows, left_out = choose_images(labels, instances, emptied, max_images=max_images, background=background, seed=seed)
+    items += left_out
+    images = [images[row] for row in rows]
     schema = _schema_of(dataset, kept)
     chosen_from = None if schema is None else dataset.chosen_from
     chosen = replace(dataset, categories=kept, images=tuple(images), schema=schema, chosen_from=chosen_from)
-    after = _images_of_labels(images)
-    lost = tuple(kept[label - 1].name for label in sorted(before) if label not in after)
-    return chosen, Exclusions(dataset.name, tuple(items), lost)
+    return chosen, Exclusions(dataset.name, tuple(items), lost_categories(kept, labels, rows))
+
+
+def choose_images(
+    labels: Labels,
+    instances: Sequence[int],
+    emptied: set[int],
+    *,
+    max_images: int | None,
+    background: bool,
+    seed: int,
+) -> tuple[list[int], list[Exclusion]]:
+    """The rows of the images that a subset takes, in order, and what it leaves out.
+
+    Args:
+        labels: of each image's instances.
+        instances: their number.
+        emptied: rows of images whose objects were all excluded.
+        max_images, background, seed: as `select`.
+    """
+    rows = list(range(len(labels)))
+    items = []
+    if not background:
+        rows = [row for row in rows if labels[row]]
+        if len(rows) < len(labels):
+            items.append(Exclusion(len(labels) - len(rows), "images", "without an object of these categories"))
+    if max_images is not None and max_images < len(rows):
+        places = {place for place, row in enumerate(rows) if row in emptied}
+        rng = np.random.default_rng([seed, 0])
+        chosen = [rows[place] for place in choose_rows([labels[row] for row in rows], places, max_images, rng)]
+        lost = sum(instances[row] for row in rows) - sum(instances[row] for row in chosen)
+        reason = f"beyond max_images={max_images} (with {lost:,} instance{'s' if lost != 1 else ''})"
+        items.append(Exclusion(len(rows) - len(chosen), "images", reason))
+        rows = chosen
+    return rows, items
+
+
+def lost_categories(kept: Sequence[Category], labels: Labels, rows: Sequence[int]) -> tuple[str, ...]:
+    """Names of the categories that have an instance in an image, but in none of `rows`."""
+    left = frozenset[int]().union(*(labels[row] for row in rows))
+    return tuple(kept[label - 1].name for label in sorted(frozenset[int]().union(*labels) - left))
 
 
 def split(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
@@ -97,10 +142,10 @@ def split(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Datase
     """
     if not 0 <= fraction < 1:
         raise UserError(f"{fraction} is not a share of the images", "fraction of a split", "choose 0 ≤ fraction < 1")
-    _check_numbers(None, 0, seed)
+    check_numbers(None, 0, seed)
     size = len(dataset)
     count = min(max(round(fraction * size), 1), size - 1) if fraction and size > 1 else 0
-    taken = set(_split_order(dataset.images, np.random.default_rng([seed, 1]))[:count])
+    taken = set(split_order(_instance_labels(dataset.images), np.random.default_rng([seed, 1]))[:count])
     parts = (
         tuple(image for row, image in enumerate(dataset.images) if (row in taken) == wanted) for wanted in (False, True)
     )
@@ -108,7 +153,8 @@ def split(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Datase
     return rest, part
 
 
-def _check_numbers(max_images: int | None, min_area: float, seed: int) -> None:
+def check_numbers(max_images: int | None, min_area: float, seed: int) -> None:
+    """Raises UserError for a number out of range."""
     if max_images is not None and max_images < 1:
         raise UserError(f"max_images={max_images} keeps nothing", "dataset", "choose 1 or more, or null for all images")
     if not (math.isfinite(min_area) and min_area >= 0):
@@ -117,7 +163,7 @@ def _check_numbers(max_images: int | None, min_area: float, seed: int) -> None:
         raise UserError(f"subset_seed={seed} is negative", "dataset", "choose 0 or more")
 
 
-def _find_categories(known: Sequence[Category], wanted: Sequence[str] | None) -> tuple[Category, ...]:
+def find_categories(known: Sequence[Category], wanted: Sequence[str] | None) -> tuple[Category, ...]:
     """The wanted categories in the order of their ids. Raises UserError for those that do not exist, all at once."""
     in_order = sorted(known, key=lambda category: category.id)
     if wanted is None:
@@ -185,79 +231,8 @@ def _with_annotations(image: ImageRecord, annotations: list[Annotation]) -> Imag
     return image if same else replace(image, annotations=kept)
 
 
-def _instance_labels(image: ImageRecord) -> set[int]:
-    return {item.label for item in image.annotations if not item.is_crowd}
-
-
-def _images_of_labels(images: Iterable[ImageRecord]) -> dict[int, list[int]]:
-    """Rows of the images that hold an instance of each label."""
-    rows: dict[int, list[int]] = defaultdict(list)
-    for row, image in enumerate(images):
-        for label in _instance_labels(image):
-            rows[label].append(row)
-    return rows
-
-
-def _choose_rows(images: Sequence[ImageRecord], emptied: set[int], limit: int, rng: np.random.Generator) -> list[int]:
-    """Rows of `limit` images, in order: one for each category, then strata in proportion, then the emptied images."""
-    covering = _cover_labels(images, limit, rng)
-    order = sorted(_stratified_keys(images, covering, rng).items(), key=lambda item: (item[0] in emptied, item[1]))
-    others = [row for row, _ in order if row not in covering]
-    return sorted([*covering, *others[: limit - len(covering)]])
-
-
-def _cover_labels(images: Sequence[ImageRecord], limit: int, rng: np.random.Generator) -> set[int]:
-    """At most `limit` rows that hold as many labels as possible: the rarest label first, and the richest image."""
-    rows_of = _images_of_labels(images)
-    missing = set(rows_of)
-    covering: set[int] = set()
-    for label in sorted(rows_of, key=lambda label: (len(rows_of[label]), label)):
-        if label not in missing or len(covering) == limit:
-            continue
-        candidates = rng.permutation(rows_of[label]).tolist()
-        best = max(candidates, key=lambda row: len(_instance_labels(images[row]) & missing))
-        covering.add(best)
-        missing -= _instance_labels(images[best])
-    return covering
-
-
-def _strata(images: Sequence[ImageRecord]) -> list[list[int]]:
-    """Rows by the rarest label of each image; images without instances are a stratum of their own."""
-    frequency = {label: len(rows) for label, rows in _images_of_labels(images).items()}
-    strata: dict[int, list[int]] = defaultdict(list)
-    for row, image in enumerate(images):
-        labels = _instance_labels(image)
-        strata[min(labels, key=lambda label: (frequency[label], label)) if labels else 0].append(row)
-    return [strata[label] for label in sorted(strata)]
-
-
-def _stratified_keys(images: Sequence[ImageRecord], first: set[int], rng: np.random.Generator) -> dict[int, float]:
-    """A number in 0…1 for each row: the rows with the n smallest numbers hold their share of every stratum.
-
-    Rows in `first` come first in their stratum; the others follow in random order. The k-th of a stratum of size m
-    gets (k + u) / m with one random u for each stratum, so that small strata get their share on average.
-    """
-    keys = {}
-    for rows in _strata(images):
-        shuffled = sorted(rng.permutation(rows).tolist(), key=lambda row: row not in first)
-        start = rng.random()
-        keys.update({row: (k + start) / len(rows) for k, row in enumerate(shuffled)})
-    return keys
-
-
-def _split_order(images: Sequence[ImageRecord], rng: np.random.Generator) -> list[int]:
-    """Rows in the order in which they leave for the part; the last of each stratum leaves when no other can."""
-    keys = _stratified_keys(images, set(), rng)
-    last = {max(rows, key=lambda row: keys[row]) for rows in _strata(images)}
-    return sorted(keys, key=lambda row: (row in last, keys[row]))
-
-
-def _count_dropped_images(images: Sequence[ImageRecord], rows: Sequence[int], limit: int) -> list[Exclusion]:
-    kept = set(rows)
-    dropped = [image for row, image in enumerate(images) if row not in kept]
-    instances = sum(not item.is_crowd for image in dropped for item in image.annotations)
-    reason = f"beyond max_images={limit} (with {instances:,} instance{'s' if instances != 1 else ''})"
-    return [Exclusion(len(dropped), "images", reason)]
+def _instance_labels(images: Iterable[ImageRecord]) -> list[frozenset[int]]:
+    return [frozenset(item.label for item in image.annotations if not item.is_crowd) for image in images]
 
 
 def _schema_of(dataset: Dataset, kept: Sequence[Category]) -> KeypointSchema | None:
