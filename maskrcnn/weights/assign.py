@@ -6,6 +6,7 @@ Skipped mismatches are the classic way to a detector whose heads stay random (PA
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,15 +18,27 @@ MAX_NAMES = 10
 """Names that a message lists in full; the rest is counted."""
 
 
-def assign(rules: Sequence[Rule], state: Mapping[str, np.ndarray]) -> None:
+@dataclass(frozen=True)
+class Assignment:
+    """What became of the tensors of a source; each a name, `mismatched` with both shapes."""
+
+    loaded: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+    mismatched: tuple[str, ...] = ()
+
+
+def assign(rules: Sequence[Rule], state: Mapping[str, np.ndarray], *, strict: bool = True) -> Assignment:
     """Fill the variables of all rules, in float32.
 
+    Args:
+        strict: False leaves variables as they are whose tensor is missing or of another shape, and other tensors out.
+
     Raises:
-        ProblemsError: one line for each kind of fault, with the names: tensors that are missing, that no rule uses,
-            of the wrong shape, or with values that are not finite. The variables are then untouched.
+        ProblemsError: one line for each kind of fault, with the names: values that are not finite and, if strict,
+            tensors that are missing, that no rule uses, or of the wrong shape. The variables are then untouched.
     """
-    filled, problems = [], _name_problems(rules, state)
-    wrong, broken = [], []
+    filled, wrong, broken = [], [], []
     for rule in rules:
         if rule.source not in state:
             continue
@@ -35,12 +48,31 @@ def assign(rules: Sequence[Rule], state: Mapping[str, np.ndarray]) -> None:
         elif not np.isfinite(values).all():
             broken.append(rule.source)
         else:
-            filled.append((rule.variable, values))
-    problems += _listed("of the wrong shape", wrong) + _listed("with values that are not finite", broken)
+            filled.append((rule, values))
+    wanted = {rule.source for rule in rules}
+    missing = [rule.source for rule in rules if rule.source not in state]
+    unused = sorted(set(state) - wanted)
+    problems = _listed("with values that are not finite", broken)
+    if strict:
+        names = _listed("missing", missing) + _listed("that the architecture does not have", unused)
+        problems = names + _listed("of the wrong shape", wrong) + problems
     if problems:
         raise ProblemsError(problems)
-    for variable, values in filled:
-        variable.assign(values)
+    for rule, values in filled:
+        rule.variable.assign(values)
+    return Assignment(tuple(rule.source for rule, _ in filled), tuple(missing), tuple(unused), tuple(wrong))
+
+
+def check_finite(state: Mapping[str, np.ndarray]) -> None:
+    """Refuses tensors that hold NaN or infinity, before a model is built for them.
+
+    Raises:
+        ProblemsError: names them.
+    """
+    broken = [name for name, values in state.items() if values.dtype.kind == "f" and not np.isfinite(values).all()]
+    problems = _listed("with values that are not finite", broken)
+    if problems:
+        raise ProblemsError(problems)
 
 
 def check_covered(rules: Sequence[Rule], variables: Sequence[Any]) -> None:
@@ -63,12 +95,6 @@ def convert(rule: Rule, values: np.ndarray) -> np.ndarray | None:
         return None
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as such
         return np.asarray(converted, dtype="float32")
-
-
-def _name_problems(rules: Sequence[Rule], state: Mapping[str, np.ndarray]) -> list[Problem]:
-    wanted = {rule.source for rule in rules}
-    missing = [rule.source for rule in rules if rule.source not in state]
-    return _listed("missing", missing) + _listed("that the architecture does not have", sorted(set(state) - wanted))
 
 
 def _listed(what: str, names: Collection[str]) -> list[Problem]:

@@ -74,6 +74,21 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     return arrays
 
 
+def is_keras_model(path: str | os.PathLike[str]) -> bool:
+    """Whether the file is a whole Keras model (`.keras`): by its name, or as a zip archive with such members."""
+    if os.fspath(path).endswith(".keras"):
+        return True
+    try:
+        with open(path, "rb") as file, open_zip(file) as archive:
+            return _is_keras(archive)
+    except (RefusedFileError, *DAMAGED):
+        return False
+
+
+def _is_keras(archive: zipfile.ZipFile) -> bool:
+    return {"config.json", "model.weights.h5"} <= set(archive.namelist())
+
+
 def _reader(file: IO[bytes], path: Path) -> Callable[[IO[bytes]], dict[str, np.ndarray]]:
     """The reader of the kind of file that the first bytes show."""
     head = file.read(512)
@@ -105,7 +120,7 @@ def _what_it_is(head: bytes) -> str:
 def _read_archive(file: IO[bytes]) -> dict[str, np.ndarray]:
     with open_zip(file) as archive:
         names = archive.namelist()
-        if "config.json" in names and "model.weights.h5" in names:
+        if _is_keras(archive):
             raise RefusedFileError("a whole Keras model", "model files of this program are given as they are")
         if names and all(name.endswith(".npy") for name in names):
             return read_npz(archive)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from maskrcnn.models.backbones import RESNETS, blocks
 from maskrcnn.prediction.predictor import Predictor
 from maskrcnn.weights import import_model
 from maskrcnn.weights.coco_names import COCO_NAMES
+from maskrcnn.weights.importer import import_with_report
 
 CLASSES, CHANNELS, HIDDEN = 4, 8, 16
 """With background; width of pyramid and mask head; width of the box head."""
@@ -175,6 +177,43 @@ def test_other_anchors_than_torchvisions_are_refused() -> None:
         imported(values)
 
 
-def test_files_are_refused_by_name_for_now() -> None:
-    with pytest.raises(UserError, match=r"model\.pth: weight files are not read yet"):
+def test_a_file_gives_the_same_model_as_its_tensors(tmp_path: Path) -> None:
+    values = state()
+    np.savez(tmp_path / "model.npz", **values)
+    from_file, from_state = import_model(tmp_path / "model.npz"), imported(values)
+    for ours, theirs in zip(from_file.detector.weights, from_state.detector.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_missing_file_is_told_by_name() -> None:
+    with pytest.raises(UserError, match=r"model\.pth: there is no such file"):
         import_model("model.pth")
+
+
+def test_lenient_import_says_what_it_left_random() -> None:
+    values = state()
+    del values["roi_heads.box_head.fc7.bias"]
+    values["extra.weight"] = np.zeros(3, np.float32)
+    values["roi_heads.mask_predictor.mask_fcn_logits.bias"] = np.zeros(7, np.float32)
+    _, report = import_with_report(values, strict=False)
+    assert report.assignment.missing == ("roi_heads.box_head.fc7.bias",)
+    assert report.assignment.unused == ("extra.weight",)
+    assert report.assignment.mismatched[0].startswith("roi_heads.mask_predictor.mask_fcn_logits.bias (7,)")
+    text = report.to_text()
+    assert "missing: stay random (1)" in text
+    assert "extra.weight" in text
+
+
+def test_lenient_import_refuses_numbers_that_are_not_finite() -> None:
+    values = state()
+    values["rpn.head.cls_logits.bias"][0] = np.nan
+    with pytest.raises(UserError, match="not finite"):
+        import_model(values, strict=False)
+
+
+def test_a_model_file_of_ours_is_taken_as_it_is(tmp_path: Path) -> None:
+    imported(state()).save(tmp_path / "ours.keras")
+    predictor, report = import_with_report(tmp_path / "ours.keras")
+    assert (report.source, predictor.detector.num_classes) == ("maskrcnn", CLASSES - 1)
+    with pytest.raises(UserError, match="min_size: a model file of this program has its settings inside"):
+        import_model(tmp_path / "ours.keras", min_size=300)
