@@ -2,6 +2,7 @@
 
 COCO's `x, y, w, h` and its keypoints in pixel indices (0 is the middle of the first pixel) exist only here and in
 `data`; everywhere else boxes are x1, y1, x2, y2 and keypoints continuous (the middle of the first pixel is 0.5).
+Imported detectors that were taught with pixel indices are the exception, which `Detections.keypoint_offset` tells.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ PIXEL_CENTRE = 0.5
 def to_coco_results(dataset: Dataset, detections: Sequence[Detections], kind: str) -> list[dict[str, Any]]:
     """COCO results of one kind: plain numbers, with the data set's image and category ids.
 
+    Results of keypoints are of the categories that have some (`Dataset.keypoint_labels`) alone.
+
     Entries of `segm` and `keypoints` carry no `bbox`: with one, COCO would take the box's area for the size bins of
     masks and keypoints (PAPER §3.5).
 
@@ -40,10 +43,13 @@ def to_coco_results(dataset: Dataset, detections: Sequence[Detections], kind: st
     """
     check_detections(dataset, detections, (kind,))
     category_ids = [category.id for category in dataset.categories]
+    chosen = dataset.keypoint_labels if kind == "keypoints" else range(1, dataset.num_classes + 1)
     entries = []
     for image, found in zip(dataset.images, detections):
         labels, scores = found.labels.tolist(), found.scores.tolist()
         for label, score, value in zip(labels, scores, _values(found, kind)):
+            if label not in chosen:
+                continue
             entry = {"image_id": image.id, "category_id": category_ids[label - 1]}
             entries.append({**entry, _FIELDS[kind]: value, "score": score})
     return entries
@@ -58,9 +64,7 @@ def _values(found: Detections, kind: str) -> list[Any]:
         return xyxy_to_xywh(found.boxes).tolist()
     if kind == "segm":
         return [_text_counts(mask) for mask in found.masks or []]
-    joints = np.array(found.keypoints, np.float64)
-    joints[..., :2] -= PIXEL_CENTRE
-    return [points.reshape(-1).tolist() for points in joints]
+    return [points.reshape(-1).tolist() for points in found.indexed_keypoints()]
 
 
 def _text_counts(mask: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,8 +139,9 @@ def _keypoint_fault(dataset: Dataset, found: Detections, kinds: Sequence[str]) -
 def from_coco_results(dataset: Dataset, results: Sequence[Mapping[str, Any]], where: str = "") -> list[Detections]:
     """Detections of a COCO results list, one for each image of the data set; equal scores keep their order.
 
-    An entry's box is its `bbox`, else the extent of its mask or of its keypoints. There are masks (keypoints) if
-    every entry has them; with no entry at all there are empty ones.
+    An entry's box is its `bbox`, else the extent of its mask or of its keypoints. There are masks if
+    every entry has them, keypoints if every entry of a category that has joints does (those of others are zeros);
+    with no entry at all there are empty ones.
 
     Args:
         where: the file, for error messages.
@@ -158,7 +163,8 @@ def from_coco_results(dataset: Dataset, results: Sequence[Mapping[str, Any]], wh
             place = f"{where}: result {number}" if where else f"result {number}"
             raise UserError(f"{error} (data set {dataset.name})", place) from error
     with_masks = all("segmentation" in entry for entry in results)
-    with_keypoints = joints > 0 and all("keypoints" in entry for entry in results)
+    with_joints = {dataset.categories[label - 1].id for label in dataset.keypoint_labels}
+    with_keypoints = joints > 0 and all("keypoints" in e for e in results if e["category_id"] in with_joints)
     return [
         _gathered(image, entries, with_masks, joints if with_keypoints else 0)
         for image, entries in zip(dataset.images, by_image)
@@ -227,13 +233,14 @@ def _read_box(entry: Mapping[str, Any], mask: rle.Rle | None, keypoints: np.ndar
 
 def _gathered(image: ImageRecord, results: Sequence[_Result], with_masks: bool, joints: int) -> Detections:
     ordered = sorted(results, key=lambda result: -result.score)
-    keypoints = np.array([result.keypoints for result in ordered], np.float32) if joints else None
+    none = np.zeros((joints, 3))
+    keypoints = [none if result.keypoints is None else result.keypoints for result in ordered]
     return Detections(
         boxes=np.array([result.box for result in ordered], np.float32).reshape(-1, 4),
         scores=np.array([result.score for result in ordered], np.float32),
         labels=np.array([result.label for result in ordered], np.int32),
         masks=[result.mask for result in ordered if result.mask is not None] if with_masks else None,
-        keypoints=None if keypoints is None else keypoints.reshape(-1, joints, 3),
+        keypoints=np.array(keypoints, np.float32).reshape(-1, joints, 3) if joints else None,
         height=image.height,
         width=image.width,
     )

@@ -8,6 +8,7 @@ adds those that begin with `loss/` and keeps one mean of each. It holds no rando
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -41,6 +42,7 @@ class Detector(keras.Model):
         num_classes: C, without background.
         num_keypoints: K, for a keypoint head.
         metadata: plain JSON that travels with the model: categories, keypoint schema, image size, configuration.
+        keypoint_labels: the classes that have joints; None: all. Others get no rows in the keypoint head.
 
     Call: a batch (DESIGN §3) → named scalars if `training`, else boxes [B, D, 4] in input pixels, scores [B, D],
     labels [B, D] (0 = padding), and masks [B, D, m, m] (probabilities of the own class) and keypoint_logits
@@ -53,12 +55,14 @@ class Detector(keras.Model):
         num_classes: int,
         num_keypoints: int = 0,
         metadata: dict[str, Any] | None = None,
+        keypoint_labels: Sequence[int] | None = None,
         **kwargs: Any,
     ) -> None:
         # Boxes are pixels: casting the batch to a half precision would move them.
         super().__init__(autocast=False, **kwargs)
         self.settings, self.num_classes, self.num_keypoints = settings, num_classes, num_keypoints
         self.metadata = metadata or {}
+        self.keypoint_labels = None if keypoint_labels is None else tuple(keypoint_labels)
         self.conventions = settings.conventions
         self._build_trunk()
         self._build_heads()
@@ -264,10 +268,12 @@ class Detector(keras.Model):
         rois = sample_rois(proposals, valid, batch, self.settings.roi)
         logits, deltas = self.box_outputs(features, rois.boxes, training=training)
         terms = self._box_losses(logits, deltas, rois, batch)
-        rows = rows_of_positives(rois, self.settings.roi)
+        # Partly annotated data: rows whose truth has no mask, or no joint, have nothing to learn there.
         if self.mask_head is not None:
+            rows = rows_of_positives(rois, self.settings.roi, batch["has_mask"])
             terms["loss/mask"] = self._mask_loss(features, rows, batch, training)
         if self.keypoint_head is not None:
+            rows = rows_of_positives(rois, self.settings.roi, ops.any(batch["keypoints"][..., 2] > 0, axis=-1))
             terms["loss/keypoint"] = self._keypoint_loss(features, rows, batch, training)
         return terms
 
@@ -305,8 +311,7 @@ class Detector(keras.Model):
             size=logits.shape[1],
             binary=self.conventions.mask_target == "binary",
         )
-        weights = rows.weights * ops.cast(rows.of_truth(batch["has_mask"]), "float32")
-        return self.mask_head.settings.loss_weight * losses.mask_loss(logits, targets, weights)
+        return self.mask_head.settings.loss_weight * losses.mask_loss(logits, targets, rows.weights)
 
     def _keypoint_loss(self, features: list[Tensor], rows: RoIRows, batch: dict[str, Tensor], training: bool) -> Tensor:
         assert self.keypoint_head is not None
@@ -326,12 +331,21 @@ class Detector(keras.Model):
 
     def instance_outputs(self, features: list[Tensor], boxes: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Masks and keypoint logits, where the heads exist, at final boxes [B, D, 4] (PAPER §1.3); zero at label 0."""
-        rows, shape, found = rows_of_detections(boxes, labels), ops.shape(labels), {}
+        shape, found = ops.shape(labels), {}
         if self.mask_head is not None:
+            rows = rows_of_detections(boxes, labels)
             found["masks"] = scatter_rows(ops.sigmoid(self.mask_logits(features, rows)), rows, shape)
         if self.keypoint_head is not None:
+            rows = rows_of_detections(boxes, self._with_joints(labels))
             found["keypoint_logits"] = scatter_rows(self.keypoint_logits(features, rows), rows, shape)
         return found
+
+    def _with_joints(self, labels: Tensor) -> Tensor:
+        """The labels, with 0 in place of classes that have no joints."""
+        if self.keypoint_labels is None:
+            return labels
+        known = ops.convert_to_tensor([k in self.keypoint_labels for k in range(self.num_classes + 1)], dtype="bool")
+        return ops.where(ops.take(known, labels, axis=0), labels, 0)
 
     # ---- Keras' own way of training and saving
 
@@ -359,6 +373,7 @@ class Detector(keras.Model):
             "num_classes": self.num_classes,
             "num_keypoints": self.num_keypoints,
             "metadata": self.metadata,
+            "keypoint_labels": None if self.keypoint_labels is None else list(self.keypoint_labels),
             "name": self.name,
         }
 

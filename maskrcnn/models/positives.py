@@ -40,10 +40,11 @@ class RoIRows:
         return ops.take(flat, self.images * per_image + self.matched, axis=0)
 
 
-def rows_of_positives(rois: SampledRoIs, settings: RoISettings) -> RoIRows:
-    """The positive rows of a sample, which come first in each image."""
+def rows_of_positives(rois: SampledRoIs, settings: RoISettings, annotated: Tensor) -> RoIRows:
+    """The positive rows of a sample, which come first in each image, whose ground truth is `annotated` [B, M]."""
     limit = max(1, int(settings.batch_per_image * settings.positive_fraction))
-    positive = rois.states[:, :limit] == 1
+    taught = ops.take_along_axis(ops.cast(annotated, "bool"), rois.matched[:, :limit], axis=1)
+    positive = ops.logical_and(rois.states[:, :limit] == 1, taught)
     return _rows(rois.boxes[:, :limit], positive, rois.labels[:, :limit], rois.matched[:, :limit])
 
 

@@ -92,6 +92,7 @@ def build_detector(config: Config, data: Data) -> Detector:
         num_classes=data.train.num_classes,
         num_keypoints=len(schema) if schema is not None else 0,
         metadata=model_metadata(config, data.train, schema),
+        keypoint_labels=data.train.keypoint_labels if schema is not None else None,
         name="detector",
     )
     if config.weights.backbone is not None:

@@ -71,7 +71,7 @@ def _write_results(
     predictor: Predictor, paths: Sequence[Path], root: Path, found: Sequence[Detections], out: Path
 ) -> None:
     """Boxes, masks and keypoints of one detection in one entry, as COCO's results allow."""
-    categories = tuple(Category(c["id"], c["name"]) for c in predictor.categories)
+    categories = _categories(predictor)
     names = [path.relative_to(root).as_posix() for path in paths]
     records = tuple(
         ImageRecord(number, name, str(path), d.height, d.width)
@@ -81,13 +81,30 @@ def _write_results(
     entries: list[dict[str, Any]] = to_coco_results(dataset, found, "bbox")
     for kind, present in (("segm", _have(found, "masks")), ("keypoints", _have(found, "keypoints"))):
         if present:
-            for entry, more in zip(entries, to_coco_results(dataset, found, kind), strict=True):
-                entry.update(more)
+            _merge(entries, to_coco_results(dataset, found, kind), dataset if kind == "keypoints" else None)
     images = [{"id": r.id, "file_name": r.file_name, "height": r.height, "width": r.width} for r in records]
     out.mkdir(parents=True, exist_ok=True)
     (out / RESULTS).write_text(json.dumps(entries), encoding="utf-8")
     listing = {"images": images, "categories": [{"id": c.id, "name": c.name} for c in categories]}
     (out / IMAGES).write_text(json.dumps(listing, ensure_ascii=False), encoding="utf-8")
+
+
+def _categories(predictor: Predictor) -> tuple[Category, ...]:
+    """The model's categories, with the joints of those that have some."""
+    joints = predictor.schema.names if predictor.schema is not None else ()
+    labels = predictor.keypoint_labels
+    return tuple(
+        Category(c["id"], c["name"], keypoints=joints if labels is None or label in labels else ())
+        for label, c in enumerate(predictor.categories, start=1)
+    )
+
+
+def _merge(entries: list[dict[str, Any]], more: Sequence[dict[str, Any]], with_joints: Dataset | None) -> None:
+    """Add the fields of `more` to the entries, in order; given a data set, to those of its categories with joints."""
+    ids = None if with_joints is None else {with_joints.categories[k - 1].id for k in with_joints.keypoint_labels}
+    chosen = [entry for entry in entries if ids is None or entry["category_id"] in ids]
+    for entry, fields in zip(chosen, more, strict=True):
+        entry.update(fields)
 
 
 def _have(found: Sequence[Detections], field: str) -> bool:

@@ -59,6 +59,11 @@ def test_keypoints_are_written_as_pixel_indices() -> None:
     )
 
 
+def test_keypoints_of_detectors_that_count_pixel_indices_are_written_as_they_are() -> None:
+    raw = [replace(found, keypoint_offset=0.0) for found in detections()]
+    assert to_coco_results(dataset(), raw, "keypoints")[0]["keypoints"] == pytest.approx([4.5, 3.5, 0.9, 8.5, 6.5, 0.1])
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_results_survive_json_and_come_back(kind: str) -> None:
     given = detections()
@@ -155,3 +160,31 @@ def test_keypoints_of_a_data_set_without_any_are_refused() -> None:
 def test_an_unknown_kind_is_refused_with_the_known_ones() -> None:
     with pytest.raises(UserError, match="bbox, segm, keypoints"):
         check_detections(dataset(), detections(), ("mask",))
+
+
+def multitask() -> Dataset:
+    """Persons with two joints beside cups that have none."""
+    schema = KeypointSchema(("head", "tail"), sigmas=(0.1, 0.1))
+    categories = (Category(3, "person", keypoints=schema.names), Category(8, "cup"))
+    return Dataset("both", categories, (ImageRecord(1, "a.png", "", 50, 60),), schema)
+
+
+def person_and_cup() -> Detections:
+    keypoints = np.array([[[0, 0, 0], [0, 0, 0]], [[3.5, 4.5, 0.9], [7.5, 8.5, 0.8]]], np.float32)
+    boxes = np.array([[1, 1, 9, 9], [2, 3, 20, 30]], np.float32)
+    return Detections(boxes, np.array([0.9, 0.8], np.float32), np.array([2, 1], np.int32), None, keypoints, 50, 60)
+
+
+def test_keypoint_results_are_of_categories_with_joints_alone() -> None:
+    (entry,) = to_coco_results(multitask(), [person_and_cup()], "keypoints")
+    assert entry["category_id"] == 3
+    assert entry["keypoints"] == pytest.approx([3, 4, 0.9, 7, 8, 0.8])
+
+
+def test_results_of_objects_without_joints_read_back_as_zeros() -> None:
+    boxes = to_coco_results(multitask(), [person_and_cup()], "bbox")
+    (joints,) = to_coco_results(multitask(), [person_and_cup()], "keypoints")
+    boxes[1].update(joints)
+    (back,) = from_coco_results(multitask(), boxes)
+    assert back.keypoints is not None
+    np.testing.assert_allclose(back.keypoints, person_and_cup().keypoints, atol=1e-6)
