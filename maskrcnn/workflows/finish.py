@@ -13,12 +13,14 @@ from maskrcnn.data.detections import Detections
 from maskrcnn.data.images import read_record
 from maskrcnn.data.records import Dataset
 from maskrcnn.evaluation.coco import Evaluation, evaluate
+from maskrcnn.evaluation.joints import JointTable, judge_joints
 from maskrcnn.evaluation.operating_point import OperatingPoint, operating_point, rank_worst
 from maskrcnn.prediction.predictor import Predictor
 from maskrcnn.tracking.pictures import write_image
 from maskrcnn.tracking.read import MODELS
 from maskrcnn.tracking.tracker import Tracker
 from maskrcnn.visualization.figures import per_category_figure, precision_recall_figure
+from maskrcnn.visualization.joint_figures import joints_figure
 from maskrcnn.visualization.overlays import side_by_side
 from maskrcnn.visualization.sheets import contact_sheet
 from maskrcnn.visualization.tables import cell_text, text_table
@@ -37,6 +39,7 @@ class FinalFigures:
 
     Attributes:
         metrics: flat names → numbers, None where undefined.
+        joints: figures of each joint, for a detector of keypoints.
         facts: further plain facts of the run.
     """
 
@@ -44,6 +47,7 @@ class FinalFigures:
     evaluation: Evaluation
     point: OperatingPoint
     detections: Sequence[Detections]
+    joints: JointTable | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -51,7 +55,21 @@ def final_figures(predictor: Predictor, test: Dataset, kinds: Sequence[str]) -> 
     """Detections on the test part and all figures of them."""
     detections = predict_dataset(predictor, test, "testing")
     evaluation = evaluate(test, detections, kinds)
-    return FinalFigures(dict(evaluation.metrics), evaluation, operating_point(test, detections), detections)
+    metrics, joints = dict(evaluation.metrics), None
+    if "keypoints" in kinds:
+        joints = judge_joints(test, detections)
+        metrics |= {"keypoint/PCK": joints.pck, "keypoint/OKS": joints.oks}
+        metrics |= boxes_with_joints(test, evaluation)
+    return FinalFigures(metrics, evaluation, operating_point(test, detections), detections, joints)
+
+
+def boxes_with_joints(dataset: Dataset, evaluation: Evaluation) -> dict[str, float | None]:
+    """`box/AP/person` and `box/AP50/person`: the boxes of the categories that have joints, beside the joints' figures.
+
+    Where other categories are detected too, `box/AP` is a mean over all and does not compare.
+    """
+    rows = zip(dataset.categories, evaluation.per_category, strict=True)
+    return {f"{name}/{c.name}": row[name] for c, row in rows if c.keypoints for name in ("box/AP", "box/AP50")}
 
 
 def report_run(config: Config, data: Data, tracker: Tracker, figures: FinalFigures, folder: Path) -> None:
@@ -61,6 +79,8 @@ def report_run(config: Config, data: Data, tracker: Tracker, figures: FinalFigur
     header, rows = figures.evaluation.table()
     tracker.table("per_category", header, rows)
     tracker.table("operating_point", *figures.point.table())
+    if figures.joints is not None:
+        _log_joints(data.test, figures.joints, tracker)
     tracker.figure("precision_recall", precision_recall_figure(figures.evaluation.curves))
     headline = str(figures.facts["headline"])
     tracker.figure(
@@ -72,6 +92,18 @@ def report_run(config: Config, data: Data, tracker: Tracker, figures: FinalFigur
     tracker.artifact(folder / MODELS[0], "model")
     tracker.artifact(write_run_report(folder, ending=True))
     _print_summary(data, figures, tracker)
+
+
+def _log_joints(test: Dataset, joints: JointTable, tracker: Tracker) -> None:
+    assert test.schema is not None  # there are joints
+    tracker.table("per_joint", *joints.table())
+    columns = {
+        "PCK@0.1": [joint.pck for joint in joints.joints],
+        "mean OKS": [joint.oks for joint in joints.joints],
+        "person found": [joint.found for joint in joints.joints],
+    }
+    title = f"Joints of the persons that were found ({joints.found} of {joints.persons})"
+    tracker.figure("per_joint", joints_figure(columns, test.schema, title))
 
 
 def _write_worst_images(config: Config, test: Dataset, figures: FinalFigures, folder: Path) -> None:
@@ -112,6 +144,9 @@ def print_figures(figures: FinalFigures) -> None:
     print(text_table(*figures.evaluation.table()))
     print("At score 0.5 and IoU 0.5:")
     print(text_table(*figures.point.table()))
+    if figures.joints is not None:
+        print(f"Per joint, over the persons that were found ({figures.joints.found} of {figures.joints.persons}):")
+        print(text_table(*figures.joints.table()))
     for remark in figures.evaluation.remarks:
         print(remark)
     shown = [name for name in SHOWN if name in figures.metrics]

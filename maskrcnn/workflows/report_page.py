@@ -24,6 +24,7 @@ SUBTITLES = {
     "figures/validation.png": "Figures on the validation part",
     "figures/precision_recall.png": "Precision and recall on the test part",
     "figures/per_category.png": "Average precision per category",
+    "figures/per_joint.png": "How well each joint lies, over the persons that were found",
     "figures/worst_images.png": "The images that went worst (ground truth beside prediction)",
 }
 
