@@ -38,7 +38,7 @@ from maskrcnn.config.validate_model import (
     rpn_levels,
 )
 from maskrcnn.errors import Problem
-from maskrcnn.structures import COCO_PERSON
+from maskrcnn.structures import COCO_PERSON, Conventions
 
 TRACKING_SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks", "databricks-uc")
 TASK_HEADS = {"detection": ("box",), "keypoint": ("keypoint", "mask_keypoint"), "multitask": ("mask_keypoint",)}
@@ -145,6 +145,17 @@ def _check_num_keypoints(config: Config) -> Iterator[Problem]:
         yield from _check_keypoint_count(config, value)
     else:
         yield from _check_keypoint_names(config, value)
+
+
+def _check_keypoint_offset(config: Config) -> Iterator[Problem]:
+    """Only imported weights count otherwise: joints are taught where flips put them, W - x."""
+    offset = config.conventions.keypoint_offset
+    if config.head.keypoints and offset != Conventions.keypoint_offset:
+        yield Problem(
+            f"conventions.keypoint_offset={offset:g}",
+            "trained detectors count the middle of the first pixel 0.5",
+            "leave it out",
+        )
 
 
 def _word_hint(config: Config, word: str) -> str:
@@ -341,6 +352,7 @@ def _check_from_run(config: Config) -> Iterator[Problem]:
 _MODEL_RULES: tuple[Rule, ...] = (
     _check_head,
     _check_num_keypoints,
+    _check_keypoint_offset,
     check_backbone,
     check_pyramid,
     check_res5_head,

@@ -20,6 +20,7 @@ class Detections:
         labels: int32 [D], 1…C.
         masks: D compressed RLEs of the image's size; None without a mask head.
         keypoints: float32 [D, K, 3], x, y, score; None without a keypoint head.
+        keypoint_offset: where `keypoints` count the middle of the first pixel, as `Conventions.keypoint_offset`.
     """
 
     boxes: np.ndarray
@@ -29,6 +30,7 @@ class Detections:
     keypoints: np.ndarray | None
     height: int
     width: int
+    keypoint_offset: float = 0.5
 
     @classmethod
     def empty(cls, height: int, width: int, *, masks: bool = False, num_keypoints: int = 0) -> Detections:
@@ -59,6 +61,17 @@ class Detections:
             return np.zeros((0, self.height, self.width), bool)
         return np.stack([rle.decode(mask).astype(bool) for mask in self.masks])
 
+    def indexed_keypoints(self) -> np.ndarray:
+        """Keypoints float64 [D, K, 3] as COCO's files count them: the middle of the first pixel is 0.
+
+        Raises ValueError without a keypoint head.
+        """
+        if self.keypoints is None:
+            raise ValueError("these detections have no keypoints")
+        joints = np.array(self.keypoints, np.float64)
+        joints[..., :2] -= self.keypoint_offset
+        return joints
+
     def take(self, rows: np.ndarray) -> Detections:
         """The detections at `rows` (indices or a bool mask [D]), in that order."""
         chosen = np.arange(len(self))[rows]
@@ -70,4 +83,5 @@ class Detections:
             keypoints=None if self.keypoints is None else self.keypoints[chosen],
             height=self.height,
             width=self.width,
+            keypoint_offset=self.keypoint_offset,
         )

@@ -22,7 +22,7 @@ from maskrcnn.data.detections import Detections
 from maskrcnn.data.records import Annotation, Dataset, ImageRecord
 from maskrcnn.evaluation.coco import keypoints_of_schema, schema_sigmas
 from maskrcnn.evaluation.operating_point import match_by_score
-from maskrcnn.evaluation.results import PIXEL_CENTRE, check_detections, xyxy_to_xywh
+from maskrcnn.evaluation.results import check_detections, xyxy_to_xywh
 
 PERSON_IOU = 0.5
 PCK_SHARE = 0.1
@@ -120,9 +120,8 @@ def judge_joints(dataset: Dataset, detections: Sequence[Detections]) -> JointTab
             persons += bool((truth[:, 2] > 0).any())
             totals[0] += truth[:, 2] > 0
             if row is not None and (truth[:, 2] > 0).any():
-                assert found.keypoints is not None  # checked with the detections
                 matched += 1
-                totals[1:] += _judge_person(annotation, truth, found.keypoints[row], sigmas, partners)
+                totals[1:] += _judge_person(annotation, truth, found.indexed_keypoints()[row], sigmas, partners)
     return JointTable(_figures(schema.names, totals), persons, matched)
 
 
@@ -154,10 +153,10 @@ def _judge_person(
     """[4, K] of one found person: judged, correct, swapped (0 or 1 each) and OKS.
 
     Args:
-        truth: [K, 3] in pixel indices, as in the file. joints: [K, 3], continuous.
+        truth, joints: [K, 3] in pixel indices, as in the file.
         partners: [K] the joint of the other side, or the joint itself.
     """
-    places = np.asarray(joints[:, :2], np.float64) - PIXEL_CENTRE
+    places = joints[:, :2]
     labelled = truth[:, 2] > 0
     distance = np.linalg.norm(places - truth[:, :2], axis=1)
     to_partner = np.linalg.norm(places - truth[partners, :2], axis=1)

@@ -1,8 +1,8 @@
 """Images → detections in original pixels: resize, batch, network, and back.
 
 A predictor adds to a detector what lies around the network: the resize rule of its source, padding, the way back to
-the original size, pasted masks and decoded keypoints. Keypoints stay continuous (the middle of the first pixel is
-0.5); whoever writes COCO results converts them.
+the original size, pasted masks and decoded keypoints. Keypoints stay as the network was taught to count (the middle of
+the first pixel is 0.5, or 0 in imported detectors, `keypoint_offset`); whoever writes COCO results converts them.
 """
 
 from __future__ import annotations
@@ -241,7 +241,8 @@ class Predictor:
             keypoints = self._decode_keypoints({name: value[rows] for name, value in found.items()})
             keypoints[..., :2] *= scale
         scores, labels = found["scores"][rows].astype(np.float32), found["labels"][rows].astype(np.int32)
-        return Detections(boxes, scores, labels, masks, keypoints, int(height), int(width))
+        offset = self.conventions.keypoint_offset
+        return Detections(boxes, scores, labels, masks, keypoints, int(height), int(width), offset)
 
     def _decode_keypoints(self, found: dict[str, np.ndarray]) -> np.ndarray:
         """Joints [D, K, 3] at the network's input; zeros for categories that have none."""

@@ -108,6 +108,7 @@ def instances_of_detections(
         # A detection of a category without joints holds zeros alone.
         drawn = (keypoints[..., 2] >= joint_score) & keypoints.any(axis=-1)
         keypoints[..., 2] = np.where(drawn, 2.0, 0.0)
+        keypoints[..., :2] += 0.5 - detections.keypoint_offset
     boxes = detections.boxes[rows]
     return Instances(
         boxes=boxes,

@@ -170,6 +170,7 @@ def conventions(options: Mapping[str, Any]) -> Conventions:
         mask_paste="legacy",
         mask_target="soft",
         keypoint_score="logit",
+        keypoint_offset=0.0,
     )
 
 

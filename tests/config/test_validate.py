@@ -100,6 +100,13 @@ def test_a_word_for_num_keypoints_is_told_what_to_type(value, hint):
     assert hint in lines(changed("num_keypoints", value))[0]
 
 
+def test_joints_are_taught_where_flips_put_them():
+    assert not validate(compose(["conventions.keypoint_offset=0"]))
+    assert lines(compose(["head=keypoint", "conventions.keypoint_offset=0"])) == [
+        "conventions.keypoint_offset=0: trained detectors count the middle of the first pixel 0.5; leave it out"
+    ]
+
+
 def test_an_evaluation_refuses_the_same_choices_of_joints():
     assert "is not from 1 to 17" in str(validate_evaluation(changed("num_keypoints", 18))[0])
 

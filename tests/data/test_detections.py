@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -44,3 +46,11 @@ def test_taken_rows_keep_their_masks_and_keypoints():
     assert np.array_equal(taken.bool_masks(), BITMAPS[1:])
     assert taken.keypoints.shape == (1, 3, 3)
     assert len(_detections().take(np.zeros(0, int))) == 0
+
+
+@pytest.mark.parametrize(("offset", "expected"), [(0.5, [2.0, 3.5]), (0.0, [2.5, 4.0])])
+def test_keypoints_as_files_count_them_follow_the_detectors_own_offset(offset, expected):
+    found = replace(_detections(), keypoints=np.float32([[[2.5, 4, 0.9]]] * 2), keypoint_offset=offset)
+    assert found.indexed_keypoints()[0, 0].tolist() == [*expected, pytest.approx(0.9)]
+    assert found.take(np.array([1])).keypoint_offset == offset
+    assert found.keypoints[0, 0, 0] == 2.5

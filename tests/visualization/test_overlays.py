@@ -229,6 +229,13 @@ def test_joints_of_low_score_are_not_drawn() -> None:
     assert drawn.keypoints[0, :, 2].tolist() == [2.0, 0.0]
 
 
+def test_joints_of_detectors_that_count_pixel_indices_are_drawn_at_pixel_centres() -> None:
+    detections = found([(0, 0, 50, 50)], [0.9], keypoints=np.array([[[10, 10, 0.9], [0, 0, 0]]], np.float32))
+    drawn = instances_of_detections(replace(detections, keypoint_offset=0.0))
+    assert drawn.keypoints is not None
+    assert drawn.keypoints[0].tolist() == [[10.5, 10.5, 2.0], [0.5, 0.5, 0.0]]
+
+
 def test_detections_of_categories_without_joints_get_no_skeleton() -> None:
     keypoints = np.stack([np.zeros((17, 3), np.float32), pose()])
     both = found([(10, 300, 60, 390), (40, 80, 360, 260)], [0.9, 0.8], keypoints=keypoints)
