@@ -11,6 +11,7 @@ from typing import Any
 from maskrcnn.config.schema import Config
 from maskrcnn.data.detections import Detections
 from maskrcnn.data.images import read_record
+from maskrcnn.data.joints import joints_sentence
 from maskrcnn.data.records import Dataset
 from maskrcnn.evaluation.coco import Evaluation, evaluate
 from maskrcnn.evaluation.joints import JointTable, judge_joints
@@ -56,11 +57,14 @@ def final_figures(predictor: Predictor, test: Dataset, kinds: Sequence[str]) -> 
     detections = predict_dataset(predictor, test, "testing")
     evaluation = evaluate(test, detections, kinds)
     metrics, joints = dict(evaluation.metrics), None
+    facts: dict[str, Any] = {}
     if "keypoints" in kinds:
         joints = judge_joints(test, detections)
         metrics |= {"keypoint/PCK": joints.pck, "keypoint/OKS": joints.oks}
         metrics |= boxes_with_joints(test, evaluation)
-    return FinalFigures(metrics, evaluation, operating_point(test, detections), detections, joints)
+        assert test.schema is not None  # there are joints
+        facts["joints"] = joints_sentence(test.schema, test.full_schema)
+    return FinalFigures(metrics, evaluation, operating_point(test, detections), detections, joints, facts)
 
 
 def boxes_with_joints(dataset: Dataset, evaluation: Evaluation) -> dict[str, float | None]:
@@ -80,6 +84,7 @@ def report_run(config: Config, data: Data, tracker: Tracker, figures: FinalFigur
     tracker.table("per_category", header, rows)
     tracker.table("operating_point", *figures.point.table())
     if figures.joints is not None:
+        tracker.tags({"joints": figures.facts["joints"]})
         _log_joints(data.test, figures.joints, tracker)
     tracker.figure("precision_recall", precision_recall_figure(figures.evaluation.curves))
     headline = str(figures.facts["headline"])
@@ -147,6 +152,7 @@ def print_figures(figures: FinalFigures) -> None:
     if figures.joints is not None:
         print(f"Per joint, over the persons that were found ({figures.joints.found} of {figures.joints.persons}):")
         print(text_table(*figures.joints.table()))
+        print(f"keypoint figures are over {figures.facts['joints']}")
     for remark in figures.evaluation.remarks:
         print(remark)
     shown = [name for name in SHOWN if name in figures.metrics]

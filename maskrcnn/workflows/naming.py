@@ -53,7 +53,8 @@ def headline_params(config: Config, swept: Mapping[str, str] = MappingProxyType(
         "head": config.head.name,
         "backbone": config.backbone.network or config.backbone.name,
         "dataset": config.dataset.name if config.experiment is None else config.experiment,
-        "optimizer": config.optimizer.name,
+        **({"num_keypoints": _joints(config.num_keypoints)} if config.head.keypoints else {}),
+        **({} if config.head.keypoints else {"optimizer": config.optimizer.name}),
         "schedule": f"{schedule.steps} steps" if schedule.steps is not None else f"{schedule.epochs:g} epochs",
         "batch_size": config.training.batch_size,
         "seed": config.seed,
@@ -62,6 +63,13 @@ def headline_params(config: Config, swept: Mapping[str, str] = MappingProxyType(
     last_words = {key.rpartition(".")[2] for key in swept}
     rest = {name: value for name, value in usual.items() if name not in last_words}
     return dict([*swept.items(), *rest.items()][:MOST_PARAMS])
+
+
+def _joints(choice: Any) -> str:
+    """How many joints are learnt: all, a number, or their names."""
+    if choice is None:
+        return "all"
+    return ",".join(choice) if isinstance(choice, list | tuple) else str(choice)
 
 
 def config_digest(config: Config) -> str:

@@ -116,7 +116,9 @@ def _figures_of_merit(metrics: Mapping[str, Any]) -> str:
     if not rows:
         return ""
     table = markdown_table(["test part", "AP", "AP50", "AP75", "AR100"], rows)
-    return f"## Result\n\n{table}\nAP is COCO's average precision, the mean over IoU (or OKS) 0.50 to 0.95.\n"
+    joints = metrics.get("joints")
+    over = f" Keypoint figures are over {joints}." if joints else ""
+    return f"## Result\n\n{table}\nAP is COCO's average precision, the mean over IoU (or OKS) 0.50 to 0.95.{over}\n"
 
 
 def _costs(metrics: Mapping[str, Any]) -> str:

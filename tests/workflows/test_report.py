@@ -49,6 +49,13 @@ def linked_files(page: Path) -> list[Path]:
     return [page.parent / unquote(target) for target in targets]
 
 
+def test_a_page_says_over_how_many_joints_its_figures_are(root: Path) -> None:
+    figures = {"keypoint/AP": 0.4, "joints": "2 of 17 joints (nose, left_eye)"}
+    text = render_run(RunPage("poses", "FINISHED", metrics=figures))
+    assert "Keypoint figures are over 2 of 17 joints (nose, left_eye)." in text
+    assert "Keypoint figures" not in render_run(RunPage("boxes", "FINISHED", metrics={"box/AP": 0.4}))
+
+
 def test_a_runs_page_lies_in_its_folder_and_its_links_lead_to_files(root: Path, capsys: Any) -> None:
     folder = make_run(root, "one", "head=box")
     assert report_runs(["last"], None) == 0
