@@ -36,6 +36,8 @@ from maskrcnn.prediction.views import BASE_VIEW, View, views_of
 from maskrcnn.structures import KeypointSchema, ResizeSettings, TTASettings
 
 BATCH_SIZE = 8
+WHOLE_CALLS = ("torchvision", "detectron2")
+"""Resize rules of the sources that pad the images of one call together."""
 
 
 @dataclass
@@ -67,7 +69,7 @@ class Predictor:
         batch_size: images that go through the network together, in the order given.
         batch_whole_calls: all images of one `predict_images` call form one batch, as in torchvision, where a batch's
             padding (and with it the anchors' strides) depends on all of them. None: if the detector's resize rule is
-            torchvision's.
+            torchvision's or Detectron2's.
         pad_multiple: sides of a batch are padded to a multiple of this. None: the detector's convention; coarser
             on JAX, which compiles each shape. GroupNorm sees the padding, so scores depend on it a little.
         tta: further views of each image (mirrored, at other sizes); their detections are merged. None: none.
@@ -86,7 +88,7 @@ class Predictor:
         self.conventions = detector.settings.conventions
         self.batch_size = batch_size
         rule = self.conventions.resize
-        self.batch_whole_calls = rule == "torchvision" if batch_whole_calls is None else batch_whole_calls
+        self.batch_whole_calls = rule in WHOLE_CALLS if batch_whole_calls is None else batch_whole_calls
         self.pad_multiple = padding_multiple(self.conventions) if pad_multiple is None else pad_multiple
         image = detector.metadata.get("image") or {}
         self.image = ResizeSettings(**image)

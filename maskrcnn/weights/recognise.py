@@ -15,6 +15,7 @@ from maskrcnn.models.backbones import RESNETS
 Shapes = Mapping[str, tuple[int, ...]]
 BODY = "backbone.body."
 HEADS = "roi_heads."
+DETECTRON2 = "proposal_generator.rpn_head."
 
 
 @dataclass(frozen=True)
@@ -51,18 +52,21 @@ class Architecture:
 
 
 def recognise_source(names: Mapping[str, object]) -> str:
-    """The code base that the names belong to: torchvision.
+    """The code base that the names belong to: torchvision or detectron2.
 
     Raises:
         UserError: when no known code base names its tensors so.
     """
     if any(name.startswith(BODY) for name in names) and any(name.startswith(HEADS) for name in names):
         return "torchvision"
+    if any(name.startswith(DETECTRON2) for name in names):
+        return "detectron2"
     first = ", ".join(sorted(names)[:3]) or "nothing"
     raise UserError(
         f"not the names of a detector that can be imported (first names: {first})",
         where="weights",
-        hint="known source: torchvision (backbone.body.…, backbone.fpn.…, rpn.head.…, roi_heads.…)",
+        hint="known sources: torchvision (backbone.body.…, rpn.head.…, roi_heads.…), "
+        "detectron2 (backbone.…, proposal_generator.rpn_head.…, roi_heads.…)",
     )
 
 
@@ -72,22 +76,22 @@ def recognise_torchvision(shapes: Shapes) -> Architecture:
     Raises:
         UserError: when a tensor that decides the architecture is missing, or the backbone is none that we have.
     """
-    box_convolutions = _count(shapes, HEADS + r"box_head\.(\d+)\.0\.weight")
-    mask = _count(shapes, HEADS + r"mask_head\.(\d+)\.0\.weight")
-    keypoint = _count(shapes, HEADS + r"keypoint_head\.(\d+)\.weight")
+    box_convolutions = count_names(shapes, HEADS + r"box_head\.(\d+)\.0\.weight")
+    mask = count_names(shapes, HEADS + r"mask_head\.(\d+)\.0\.weight")
+    keypoint = count_names(shapes, HEADS + r"keypoint_head\.(\d+)\.weight")
     return Architecture(
         backbone=_recognise_resnet(shapes),
-        num_classes=_shape(shapes, HEADS + "box_predictor.cls_score.weight", 2)[0] - 1,
-        channels=_shape(shapes, "backbone.fpn.inner_blocks.0.0.weight", 4)[0],
-        levels=_count(shapes, r"backbone\.fpn\.inner_blocks\.(\d+)\.0\.weight"),
-        anchors_per_cell=_shape(shapes, "rpn.head.cls_logits.weight", 4)[0],
-        rpn_convolutions=_count(shapes, r"rpn\.head\.conv\.(\d+)\.0\.weight"),
+        num_classes=shape_of(shapes, HEADS + "box_predictor.cls_score.weight", 2)[0] - 1,
+        channels=shape_of(shapes, "backbone.fpn.inner_blocks.0.0.weight", 4)[0],
+        levels=count_names(shapes, r"backbone\.fpn\.inner_blocks\.(\d+)\.0\.weight"),
+        anchors_per_cell=shape_of(shapes, "rpn.head.cls_logits.weight", 4)[0],
+        rpn_convolutions=count_names(shapes, r"rpn\.head\.conv\.(\d+)\.0\.weight"),
         box_convolutions=box_convolutions,
-        box_dense=tuple(_shape(shapes, name, 2)[0] for name in box_dense_names(box_convolutions)),
+        box_dense=tuple(shape_of(shapes, name, 2)[0] for name in box_dense_names(box_convolutions)),
         mask_convolutions=mask,
-        mask_channels=_shape(shapes, HEADS + "mask_head.0.0.weight", 4)[0] if mask else 0,
+        mask_channels=shape_of(shapes, HEADS + "mask_head.0.0.weight", 4)[0] if mask else 0,
         keypoint_convolutions=keypoint,
-        keypoint_channels=_shape(shapes, HEADS + "keypoint_head.0.weight", 4)[0] if keypoint else 0,
+        keypoint_channels=shape_of(shapes, HEADS + "keypoint_head.0.weight", 4)[0] if keypoint else 0,
         num_keypoints=_num_keypoints(shapes) if keypoint else 0,
         normed="backbone.fpn.inner_blocks.0.1.weight" in shapes,
     )
@@ -101,13 +105,13 @@ def box_dense_names(box_convolutions: int) -> tuple[str, ...]:
 
 
 def _num_keypoints(shapes: Shapes) -> int:
-    return _shape(shapes, HEADS + "keypoint_predictor.kps_score_lowres.weight", 4)[1]
+    return shape_of(shapes, HEADS + "keypoint_predictor.kps_score_lowres.weight", 4)[1]
 
 
 def _recognise_resnet(shapes: Shapes) -> str:
-    blocks = tuple(_count(shapes, BODY + rf"layer{k}\.(\d+)\.conv1\.weight") for k in range(1, 5))
+    blocks = tuple(count_names(shapes, BODY + rf"layer{k}\.(\d+)\.conv1\.weight") for k in range(1, 5))
     bottleneck = BODY + "layer1.0.conv3.weight" in shapes
-    width, per_group = _shape(shapes, BODY + "layer1.0.conv2.weight", 4)[:2]
+    width, per_group = shape_of(shapes, BODY + "layer1.0.conv2.weight", 4)[:2]
     for name, variant in RESNETS.items():
         groups = width // max(per_group, 1)
         same_width = groups == variant.groups and (width == variant.width(2) or not variant.bottleneck)
@@ -120,12 +124,17 @@ def _recognise_resnet(shapes: Shapes) -> str:
     )
 
 
-def _count(shapes: Shapes, pattern: str) -> int:
+def count_names(shapes: Shapes, pattern: str) -> int:
     """How many tensors have names that match."""
     return sum(re.fullmatch(pattern, name) is not None for name in shapes)
 
 
-def _shape(shapes: Shapes, name: str, rank: int) -> tuple[int, ...]:
+def shape_of(shapes: Shapes, name: str, rank: int) -> tuple[int, ...]:
+    """The shape of a tensor that decides the architecture.
+
+    Raises:
+        UserError: where it is missing or has another number of axes.
+    """
     if name not in shapes:
         raise UserError("missing: it decides the architecture", where=name, hint="give the whole state dict")
     if len(shapes[name]) != rank:
