@@ -15,9 +15,10 @@ from maskrcnn.errors import UserError
 from maskrcnn.models.detector import Detector
 from maskrcnn.prediction.predictor import Predictor, load_predictor
 from maskrcnn.structures import COCO_PERSON
-from maskrcnn.weights import torchvision
+from maskrcnn.weights import detectron2, detectron2_settings, torchvision
 from maskrcnn.weights.assign import Assignment, assign, check_covered, check_finite
-from maskrcnn.weights.coco_names import COCO_NAMES
+from maskrcnn.weights.coco_names import COCO_NAMES, dense_categories
+from maskrcnn.weights.detectron2_architecture import is_ignored, recognise_detectron2
 from maskrcnn.weights.files import is_keras_model, read_weights
 from maskrcnn.weights.recognise import Architecture, recognise_source, recognise_torchvision
 from maskrcnn.weights.report import ImportReport
@@ -56,10 +57,12 @@ def import_model(
         source: torchvision, … (`IMPORTERS`), or auto: by the names.
         strict: False leaves variables random whose tensor is missing or of another shape, and other tensors out.
         **settings: the source's own names. torchvision: min_size, max_size, box_score_thresh, … as its constructors
-            have them, and bn_eps (0 for its published v1 detectors, 1e-5 otherwise).
+            have them, and bn_eps (0 for its published v1 detectors, 1e-5 otherwise). Detectron2: dotted keys of its
+            configuration (`{"MODEL.RPN.POST_NMS_TOPK_TEST": 500}`); INPUT.MIN_SIZE_TEST=0 keeps the size of images.
 
     Returns:
-        labels count as the source's do without background: 1…90 for torchvision's COCO detectors.
+        labels count as the source's do without background: 1…90 for torchvision's COCO detectors, i + 1 for
+        Detectron2's class i.
 
     Raises:
         UserError: for a file that is refused, for unknown sources, settings and architectures, and for tensors that
@@ -122,7 +125,27 @@ def import_torchvision(state: State, settings: Mapping[str, Any]) -> Blueprint:
     return Blueprint(detector, list(torchvision.rules(detector, architecture)), state, ignored)
 
 
-IMPORTERS: dict[str, Importer] = {"torchvision": import_torchvision}
+def import_detectron2(state: State, settings: Mapping[str, Any]) -> Blueprint:
+    """The detector of a Detectron2 state dict: FPN, C4 or DC5."""
+    ignored = tuple(name for name in state if is_ignored(name))
+    state = {name: values for name, values in state.items() if name not in ignored}
+    architecture = recognise_detectron2({name: tuple(values.shape) for name, values in state.items()})
+    options = detectron2_settings.read_options(settings, architecture)
+    detector = Detector(
+        detectron2_settings.detector_settings(architecture, options),
+        architecture.num_classes,
+        architecture.num_keypoints,
+        metadata={
+            "categories": dense_categories(architecture.num_classes),
+            "schema": asdict(COCO_PERSON) if architecture.num_keypoints == len(COCO_PERSON) else None,
+            "image": {"short_side": options["INPUT.MIN_SIZE_TEST"], "long_side": options["INPUT.MAX_SIZE_TEST"]},
+            "config": {"source": "detectron2", "settings": options},
+        },
+    )
+    return Blueprint(detector, list(detectron2.rules(detector, architecture)), state, ignored)
+
+
+IMPORTERS: dict[str, Importer] = {"torchvision": import_torchvision, "detectron2": import_detectron2}
 
 
 def _as_arrays(state: Mapping[str, Any]) -> dict[str, np.ndarray]:
