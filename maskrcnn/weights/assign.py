@@ -18,6 +18,10 @@ MAX_NAMES = 10
 """Names that a message lists in full; the rest is counted."""
 
 
+class Consumable(dict[str, np.ndarray]):
+    """Tensors that nobody needs afterwards."""
+
+
 @dataclass(frozen=True)
 class Assignment:
     """What became of the tensors of a source; each a name, `mismatched` with both shapes."""
@@ -32,12 +36,15 @@ def assign(rules: Sequence[Rule], state: Mapping[str, np.ndarray], *, strict: bo
     """Fill the variables of all rules, in float32.
 
     Args:
+        state: a dict that loses each tensor once it is used if it is a `Consumable`, so that memory holds a large
+            model once and not twice.
         strict: False leaves variables as they are whose tensor is missing or of another shape, and other tensors out.
 
     Raises:
         ProblemsError: one line for each kind of fault, with the names: values that are not finite and, if strict,
             tensors that are missing, that no rule uses, or of the wrong shape. The variables are then untouched.
     """
+    # Everything is converted twice, first to judge it: keeping the results would hold a large model three times.
     filled, wrong, broken = [], [], []
     for rule in rules:
         if rule.source not in state:
@@ -48,7 +55,7 @@ def assign(rules: Sequence[Rule], state: Mapping[str, np.ndarray], *, strict: bo
         elif not np.isfinite(values).all():
             broken.append(rule.source)
         else:
-            filled.append((rule, values))
+            filled.append(rule)
     wanted = {rule.source for rule in rules}
     missing = [rule.source for rule in rules if rule.source not in state]
     unused = sorted(set(state) - wanted)
@@ -58,9 +65,11 @@ def assign(rules: Sequence[Rule], state: Mapping[str, np.ndarray], *, strict: bo
         problems = names + _listed("of the wrong shape", wrong) + problems
     if problems:
         raise ProblemsError(problems)
-    for rule, values in filled:
-        rule.variable.assign(values)
-    return Assignment(tuple(rule.source for rule, _ in filled), tuple(missing), tuple(unused), tuple(wrong))
+    for rule in filled:
+        rule.variable.assign(convert(rule, state[rule.source]))
+        if isinstance(state, Consumable):
+            del state[rule.source]
+    return Assignment(tuple(rule.source for rule in filled), tuple(missing), tuple(unused), tuple(wrong))
 
 
 def check_finite(state: Mapping[str, np.ndarray]) -> None:

@@ -16,7 +16,7 @@ from maskrcnn.models.detector import Detector
 from maskrcnn.prediction.predictor import Predictor, load_predictor
 from maskrcnn.structures import COCO_PERSON
 from maskrcnn.weights import detectron2, detectron2_settings, torchvision
-from maskrcnn.weights.assign import Assignment, assign, check_covered, check_finite
+from maskrcnn.weights.assign import Assignment, Consumable, assign, check_covered, check_finite
 from maskrcnn.weights.coco_names import COCO_NAMES, dense_categories
 from maskrcnn.weights.detectron2_architecture import is_ignored, recognise_detectron2
 from maskrcnn.weights.files import is_keras_model, read_weights
@@ -32,13 +32,13 @@ class Blueprint:
     """A detector that waits for its weights.
 
     Attributes:
-        state: tensors under the names of `rules`; all of them must find a use.
+        state: tensors under the names of `rules`; all of them must find a use. A dict of its own, since it is emptied.
         ignored: names of the source's tensors that have no effect on outputs.
     """
 
     detector: Detector
     rules: Sequence[Rule]
-    state: State
+    state: Consumable
     ignored: tuple[str, ...] = ()
 
 
@@ -86,13 +86,15 @@ def import_with_report(
             return _own_model(Path(path_or_state_dict), source, settings)
         path_or_state_dict = read_weights(path_or_state_dict)
     state = _as_arrays(path_or_state_dict)
+    path_or_state_dict = {}
     if source == "auto":
         source = recognise_source(state)
     check_finite(state)
     blueprint = IMPORTERS[source](state, settings)
+    state.clear()  # what was read from a file is now held by the blueprint alone
     check_covered(blueprint.rules, blueprint.detector.weights)
-    assignment = assign(blueprint.rules, blueprint.state, strict=strict)
     sizes = {name: int(values.size) for name, values in blueprint.state.items()}
+    assignment = assign(blueprint.rules, blueprint.state, strict=strict)
     return Predictor(blueprint.detector), ImportReport(source, assignment, blueprint.ignored, sizes)
 
 
@@ -113,7 +115,7 @@ def _check_source(source: str) -> None:
 def import_torchvision(state: State, settings: Mapping[str, Any]) -> Blueprint:
     """The detector of a torchvision state dict, old or new spelling."""
     ignored = tuple(name for name in state if torchvision.is_ignored(name))
-    state = {torchvision.modern_name(name): v for name, v in state.items() if name not in ignored}
+    state = Consumable({torchvision.modern_name(name): v for name, v in state.items() if name not in ignored})
     architecture = recognise_torchvision({name: tuple(values.shape) for name, values in state.items()})
     options = torchvision.read_options(settings, architecture)
     detector = Detector(
@@ -128,7 +130,7 @@ def import_torchvision(state: State, settings: Mapping[str, Any]) -> Blueprint:
 def import_detectron2(state: State, settings: Mapping[str, Any]) -> Blueprint:
     """The detector of a Detectron2 state dict: FPN, C4 or DC5."""
     ignored = tuple(name for name in state if is_ignored(name))
-    state = {name: values for name, values in state.items() if name not in ignored}
+    state = Consumable({name: values for name, values in state.items() if name not in ignored})
     architecture = recognise_detectron2({name: tuple(values.shape) for name, values in state.items()})
     options = detectron2_settings.read_options(settings, architecture)
     detector = Detector(
