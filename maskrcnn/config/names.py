@@ -51,7 +51,7 @@ NETWORKS = (
     "VGG16", "VGG19", "Xception",
 )  # fmt: skip
 """The networks of `keras.applications` (Keras 3.15)."""
-DATASETS = ("embedded", "coco_json")
+DATASETS = ("embedded", "coco_json", "coco")
 OPTIMIZERS = ("adamw", "sgd")
 
 CHOICES: dict[str, tuple[str, ...]] = {

@@ -113,6 +113,7 @@ RANGES: dict[str, Range] = {
     "dataset.embedded.test_images": Range(1, 1_000_000),
     "dataset.embedded.image_size": Range(64, 2048),
     "dataset.embedded.seed": SEED,
+    "dataset.year": Range(2014, 2017),
     "dataset.max_train_images": COUNT,
     "dataset.max_test_images": COUNT,
     "dataset.min_area": AMOUNT,
@@ -166,7 +167,14 @@ LENGTHS: dict[str, tuple[int, ...]] = {
 """Lists of fixed length."""
 
 NONEMPTY = ("anchors.sizes", "anchors.ratios", "dataset.categories")
-NONEMPTY_TEXT = ("tracking.experiment", "tracking.run_name", "tracking.uri", "dataset.root", "schedule.name")
+NONEMPTY_TEXT = (
+    "tracking.experiment",
+    "tracking.run_name",
+    "tracking.uri",
+    "dataset.root",
+    "dataset.url",
+    "schedule.name",
+)
 
 
 def check_values(values: Mapping[str, Any]) -> Iterator[Problem]:

@@ -63,7 +63,13 @@ class EmbeddedConfig:
 @dataclass
 class DatasetConfig:
     name: str = "embedded"
-    """embedded | coco_json (a later release adds coco)."""
+    """embedded | coco_json | coco."""
+    subset: str | None = None
+    """Name of a ready subset, for the table of runs."""
+    year: int = 2017
+    """Of COCO: 2014 | 2017."""
+    url: str = "http://images.cocodataset.org"
+    """Address above COCO's folders, or a mirror of them; asked only for what dataset.root does not hold."""
     root: str = "${oc.env:MASKRCNN_DATA,data}"
     train: PartConfig = field(default_factory=PartConfig)
     val: ValidationConfig = field(default_factory=ValidationConfig)
@@ -75,6 +81,8 @@ class DatasetConfig:
     """Names to keep; null: all (of the persons with keypoints, under a keypoint head)."""
     max_train_images: int | None = None
     max_test_images: int | None = None
+    background: bool = True
+    """Whether training images without an object of the chosen categories stay."""
     min_area: float = 0.0
     """Instances with a smaller area (pixels of the original image) are excluded, and counted."""
     faults: str = "fail"

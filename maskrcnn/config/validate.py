@@ -20,6 +20,7 @@ from maskrcnn.config.ranges import check_values, show
 from maskrcnn.config.schema import Config
 from maskrcnn.config.validate_dataset import (
     check_categories,
+    check_coco,
     check_embedded,
     check_keypoint_schema,
     check_test_files,
@@ -63,6 +64,7 @@ def validate_evaluation(config: Config) -> list[Problem]:
             _check_num_keypoints,
             check_categories,
             check_embedded,
+            check_coco,
             check_keypoint_schema,
             check_test_given,
             check_test_files,
@@ -367,6 +369,7 @@ _TRAINING_RULES: tuple[Rule, ...] = (
     _check_optimizer,
     check_categories,
     check_embedded,
+    check_coco,
     check_keypoint_schema,
     _check_tracking,
     _check_from_run,

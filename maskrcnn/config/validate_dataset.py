@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from maskrcnn.config.names import known, nearest
 from maskrcnn.config.paths import IMAGENET
@@ -80,6 +81,29 @@ def check_embedded(config: Config) -> Iterator[Problem]:
         )
     if dataset.embedded.image_size % 2:
         yield Problem(f"dataset.embedded.image_size={dataset.embedded.image_size}", "is odd", "give an even number")
+
+
+def check_coco(config: Config) -> Iterator[Problem]:
+    """COCO finds its own files, has two years and comes from the web."""
+    dataset = config.dataset
+    if dataset.name != "coco":
+        return
+    for part in ("train", "val", "test"):
+        for key in ("annotations", "images"):
+            value = getattr(getattr(dataset, part), key)
+            if value:
+                yield Problem(
+                    f"dataset.{part}.{key}={value}",
+                    "dataset=coco finds its files itself",
+                    "add dataset=coco_json, or give dataset.root=FOLDER",
+                )
+    if dataset.year not in (2014, 2017):
+        yield Problem(f"dataset.year={dataset.year}", "is no year of COCO", "known: 2014, 2017")
+    address = urlsplit(dataset.url)
+    if address.scheme not in ("http", "https") or not address.netloc:
+        yield Problem(f"dataset.url={dataset.url}", "is no address on the web", "give dataset.url=http(s)://HOST/…")
+    elif address.query or address.fragment:
+        yield Problem(f"dataset.url={dataset.url}", "ends with a question or a mark", "give the address of a folder")
 
 
 def check_categories(config: Config) -> Iterator[Problem]:

@@ -5,11 +5,12 @@ Files appear in the cache complete and checked or not at all; what was cut off l
 
 from maskrcnn.downloads.archives import extract_member
 from maskrcnn.downloads.cache import Checks, cache_folder, digest, one_at_a_time, writing_to
-from maskrcnn.downloads.coco import CocoServer, annotation_name, safe_names
+from maskrcnn.downloads.coco import CATEGORIES, CocoServer, annotation_name, safe_names
 from maskrcnn.downloads.files import Wanted, fetch, fetch_all
 from maskrcnn.downloads.keras_files import KERAS_APPLICATIONS, keras_application_weights
 
 __all__ = [
+    "CATEGORIES",
     "KERAS_APPLICATIONS",
     "Checks",
     "CocoServer",

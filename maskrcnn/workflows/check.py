@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from maskrcnn.config.schema import Config, DatasetConfig
-from maskrcnn.config.validate_dataset import check_keypoint_schema
+from maskrcnn.config.validate_dataset import check_coco, check_keypoint_schema
 from maskrcnn.data.doctor import HEADS, Inspection, inspect
 from maskrcnn.data.faults.report import FaultReport
 from maskrcnn.data.keypoint_schemas import OwnJoints, own_joints
@@ -43,6 +43,8 @@ def check_config(config: Config) -> int:
     problems = list(check_keypoint_schema(config))
     if problems:
         raise ProblemsError(problems)
+    if config.dataset.name == "coco":
+        return _check_coco(config)
     head = next(name for name, learned in HEADS.items() if learned == (config.head.masks, config.head.keypoints))
     values = config.dataset.keypoints
     joints = None if values is None else own_joints(values)
@@ -59,6 +61,25 @@ def check_config(config: Config) -> int:
     faults = sum(inspection.report.count("fault") for inspection in inspections) + len(contradictions)
     if len(parts) > 1:
         print(f"\n{len(parts)} parts: {faults} fault{'' if faults == 1 else 's'} in all")
+    return 1 if faults else 0
+
+
+def _check_coco(config: Config) -> int:
+    """The parts of COCO that a run would use; what they lack is fetched first."""
+    # imported here, since the form for files must start in a second
+    from maskrcnn.workflows.coco import SPLITS, coco_part
+
+    contradictions = list(check_coco(config))
+    if contradictions:
+        raise ProblemsError(contradictions)
+    faults = 0
+    for name in SPLITS:
+        start = time.monotonic()
+        part = coco_part(config, name)
+        inspection = part.inspect()
+        _print_inspection(f"{name}: {part.index.path}", inspection.report, time.monotonic() - start)
+        print("\n".join(part.choice.exclusions.sentences()))
+        faults += inspection.report.count("fault")
     return 1 if faults else 0
 
 
@@ -97,13 +118,18 @@ def _examine(part: Part, head: str, joints: OwnJoints | None = None, wanted: Seq
     inspection = inspect(
         part.annotations, part.images, head=head, decode_images=True, keep=False, joints=joints, wanted=wanted
     )
-    if part.name:
-        print(f"\n{part.name}: {part.annotations}")
-    for line in inspection.report.lines():
-        print(line)
-    print(summary_table(inspection.report, time.monotonic() - start))
-    print(inspection.report.summary)
+    title = f"{part.name}: {part.annotations}" if part.name else ""
+    _print_inspection(title, inspection.report, time.monotonic() - start)
     return inspection
+
+
+def _print_inspection(title: str, report: FaultReport, seconds: float) -> None:
+    if title:
+        print(f"\n{title}")
+    for line in report.lines():
+        print(line)
+    print(summary_table(report, seconds))
+    print(report.summary)
 
 
 def summary_table(report: FaultReport, seconds: float) -> str:

@@ -19,6 +19,7 @@ from maskrcnn.data.subset import Exclusion, Exclusions, select, split
 from maskrcnn.downloads import cache_folder
 from maskrcnn.errors import UserError
 from maskrcnn.structures import KeypointSchema
+from maskrcnn.workflows.coco import coco_part
 
 logger = logging.getLogger(__name__)
 
@@ -55,19 +56,11 @@ def load_data(config: Config) -> Data:
             under a keypoint head, without a labelled joint.
     """
     exclusions: list[Exclusions] = []
-    whole_train, whole_val, whole_test = _whole_parts(config, exclusions)
-    train, left_out = _subset(config, whole_train, config.dataset.max_train_images)
-    exclusions.append(left_out)
-    if whole_test is None:
+    train, val, test = _chosen_parts(config, exclusions)
+    if test is None:
         train, test = split(train, config.dataset.test_fraction, config.dataset.subset_seed + 1)
-    else:
-        test, left_out = _subset(config, whole_test, config.dataset.max_test_images)
-        exclusions.append(left_out)
-    if whole_val is None:
+    if val is None:
         train, val = split(train, config.dataset.val.fraction, config.dataset.subset_seed)
-    else:
-        val, left_out = _subset(config, whole_val, None)
-        exclusions.append(left_out)
     data = Data(train, _like(train, val), _like(train, test), tuple(exclusions))
     _demand_objects(data)
     if config.head.keypoints:
@@ -93,10 +86,37 @@ def file_joints(config: Config) -> OwnJoints | None:
 def load_test(config: Config) -> Dataset:
     """The test part alone, without reading the training data where the test part has a file of its own."""
     dataset = config.dataset
+    if dataset.name == "coco":
+        return _coco_part(config, "test", [])
     if dataset.name == "embedded" or not dataset.test.annotations:
         return load_data(config).test
     whole = _read(config, dataset.test.annotations, dataset.test.images or dataset.train.images, "test", [])
-    return _subset(config, whole, dataset.max_test_images)[0]
+    return _subset(config, whole, dataset.max_test_images, is_training=False)[0]
+
+
+def _chosen_parts(config: Config, left_out: list[Exclusions]) -> tuple[Dataset, Dataset | None, Dataset | None]:
+    """Training, validation and test data after the choice of categories and images; None: to be split off.
+
+    What was left out is added to `left_out`.
+    """
+    dataset = config.dataset
+    if dataset.name == "coco":
+        return _coco_part(config, "train", left_out), None, _coco_part(config, "test", left_out)
+    limits = (dataset.max_train_images, None, dataset.max_test_images)
+    chosen: list[Dataset | None] = []
+    for whole, limit in zip(_whole_parts(config, left_out), limits, strict=True):
+        part, exclusions = (None, None) if whole is None else _subset(config, whole, limit, is_training=not chosen)
+        chosen.append(part)
+        left_out += [] if exclusions is None else [exclusions]
+    train, val, test = chosen
+    assert train is not None
+    return train, val, test
+
+
+def _coco_part(config: Config, part: str, left_out: list[Exclusions]) -> Dataset:
+    dataset, exclusions = coco_part(config, part).load()
+    left_out += exclusions
+    return _chosen_joints(config, dataset)
 
 
 def _whole_parts(config: Config, dropped: list[Exclusions]) -> tuple[Dataset, Dataset | None, Dataset | None]:
@@ -142,7 +162,9 @@ def _read(config: Config, annotations: str | None, images: str | None, part: str
     return dataset
 
 
-def _subset(config: Config, dataset: Dataset, max_images: int | None) -> tuple[Dataset, Exclusions]:
+def _subset(
+    config: Config, dataset: Dataset, max_images: int | None, *, is_training: bool
+) -> tuple[Dataset, Exclusions]:
     """Categories follow the head: a keypoint head alone keeps those that have joints."""
     names = config.dataset.categories
     if names is None and config.head.keypoints and not config.head.masks:
@@ -153,6 +175,7 @@ def _subset(config: Config, dataset: Dataset, max_images: int | None) -> tuple[D
         max_images=max_images,
         min_area=config.dataset.min_area,
         seed=config.dataset.subset_seed,
+        background=config.dataset.background or not is_training,
     )
 
 

@@ -52,7 +52,7 @@ def headline_params(config: Config, swept: Mapping[str, str] = MappingProxyType(
         "task": config.task,
         "head": config.head.name,
         "backbone": config.backbone.network or config.backbone.name,
-        "dataset": config.dataset.name if config.experiment is None else config.experiment,
+        "dataset": config.experiment or config.dataset.subset or config.dataset.name,
         **({"num_keypoints": _joints(config.num_keypoints)} if config.head.keypoints else {}),
         **({} if config.head.keypoints else {"optimizer": config.optimizer.name}),
         "schedule": f"{schedule.steps} steps" if schedule.steps is not None else f"{schedule.epochs:g} epochs",

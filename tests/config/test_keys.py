@@ -25,7 +25,7 @@ def test_tables_name_only_keys_of_the_schema(table):
 
 def test_words_of_the_schema_are_paths_choices_or_free_names():
     free = {"backbone.network", "schedule.name", "sweep.metric"}
-    free |= {"tracking.uri", "tracking.experiment", "tracking.run_name"}
+    free |= {"tracking.uri", "tracking.experiment", "tracking.run_name", "dataset.subset", "dataset.url"}
     words = {key for key, hint in leaf_types().items() if "str" in str(hint) and "list" not in str(hint)}
     assert words - set(CHOICES) - set(PATHS) == free
 
