@@ -44,15 +44,12 @@ def assign(rules: Sequence[Rule], state: Mapping[str, np.ndarray], *, strict: bo
         ProblemsError: one line for each kind of fault, with the names: values that are not finite and, if strict,
             tensors that are missing, that no rule uses, or of the wrong shape. The variables are then untouched.
     """
-    # Everything is converted twice, first to judge it: keeping the results would hold a large model three times.
     filled, wrong, broken = [], [], []
-    for rule in rules:
-        if rule.source not in state:
-            continue
-        values = convert(rule, state[rule.source])
-        if values is None:
-            wrong.append(f"{rule.source} {tuple(state[rule.source].shape)} for {tuple(rule.variable.shape)}")
-        elif not np.isfinite(values).all():
+    for rule in (rule for rule in rules if rule.source in state):
+        values = state[rule.source]
+        if not fits(rule, values):
+            wrong.append(f"{rule.source} {tuple(values.shape)} for {tuple(rule.variable.shape)}")
+        elif not is_finite(values):
             broken.append(rule.source)
         else:
             filled.append(rule)
@@ -65,9 +62,10 @@ def assign(rules: Sequence[Rule], state: Mapping[str, np.ndarray], *, strict: bo
         problems = names + _listed("of the wrong shape", wrong) + problems
     if problems:
         raise ProblemsError(problems)
+    last = {rule.source: rule for rule in filled}
     for rule in filled:
-        rule.variable.assign(convert(rule, state[rule.source]))
-        if isinstance(state, Consumable):
+        rule.variable.assign(np.asarray(rule.layout(state[rule.source]), dtype="float32"))
+        if isinstance(state, Consumable) and last[rule.source] is rule:
             del state[rule.source]
     return Assignment(tuple(rule.source for rule in filled), tuple(missing), tuple(unused), tuple(wrong))
 
@@ -78,7 +76,7 @@ def check_finite(state: Mapping[str, np.ndarray]) -> None:
     Raises:
         ProblemsError: names them.
     """
-    broken = [name for name, values in state.items() if values.dtype.kind == "f" and not np.isfinite(values).all()]
+    broken = [name for name, values in state.items() if not is_finite(values)]
     problems = _listed("with values that are not finite", broken)
     if problems:
         raise ProblemsError(problems)
@@ -92,18 +90,24 @@ def check_covered(rules: Sequence[Rule], variables: Sequence[Any]) -> None:
         raise AssertionError(f"no rule fills {forgotten}")
 
 
-def convert(rule: Rule, values: np.ndarray) -> np.ndarray | None:
-    """The tensor in the variable's layout and float32; None where it does not fit."""
+def fits(rule: Rule, values: np.ndarray) -> bool:
+    """Whether the tensor holds numbers and has the variable's shape once it is laid out."""
     if values.dtype.kind not in "fiu":
-        return None
+        return False
     try:
-        converted = rule.layout(values)
+        # Tried on single bytes: a large tensor is not copied for a question about shapes.
+        found = rule.layout(np.zeros(values.shape, np.int8)).shape
     except (ValueError, IndexError):  # the layout expects another number of axes or another size
-        return None
-    if tuple(converted.shape) != tuple(rule.variable.shape):
-        return None
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as such
-        return np.asarray(converted, dtype="float32")
+        return False
+    return tuple(found) == tuple(rule.variable.shape)
+
+
+def is_finite(values: np.ndarray) -> bool:
+    """Whether all values are finite as float32; what it cannot hold counts as infinite."""
+    if values.dtype.kind != "f":
+        return True
+    with np.errstate(over="ignore"):
+        return bool(np.isfinite(np.asarray(values, dtype="float32")).all())
 
 
 def _listed(what: str, names: Collection[str]) -> list[Problem]:
