@@ -167,8 +167,14 @@ def _fetch_side_by_side(missing: Sequence[Wanted], connections: int, line: Progr
         pool.shutdown(cancel_futures=True)
 
 
+def _complaint(outcome: Outcome, part: Path) -> str:
+    if not outcome.is_complete:
+        return f"cut off after {outcome.after} bytes"
+    return Checks(md5=outcome.md5).fault(part)
+
+
 def _fetch_one(item: Wanted) -> None:
-    """The file in its place. A wrong one is asked for again: without a checksum it cannot be told from a cut-off."""
+    """The file in its place; a wrong one is asked for again."""
     part = item.path.with_name(f".{item.path.name}.{threading.get_ident()}{_PART}")
     complaint = ""
     try:
@@ -177,7 +183,7 @@ def _fetch_one(item: Wanted) -> None:
             outcome = _connect(part, item.url, item.path, "", attempt)
             if outcome is None:
                 continue
-            complaint = item.fault(part) if outcome.is_complete else f"cut off after {outcome.after} bytes"
+            complaint = _complaint(outcome, part) or item.fault(part)
             if not complaint:
                 os.replace(part, item.path)
                 return

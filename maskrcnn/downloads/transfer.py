@@ -5,10 +5,13 @@ Only http and https are spoken, also after a redirect. Nothing here decides whet
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import email.utils
 import errno
+import functools
 import http.client
+import re
 import shutil
 import socket
 import time
@@ -32,6 +35,7 @@ LONGEST_PAUSE_S = 60.0
 
 _LATER = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses of a server that may answer better in a moment."""
+_S3_TAG = re.compile(r'"([0-9a-f]{32})"')
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -46,11 +50,19 @@ class TryAgain(Exception):  # noqa: N818 (says what to do)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one connection brought: the file's bytes so far, its full length if it is known, whether it was cut off."""
+    """What one connection brought.
+
+    Attributes:
+        after: the file's bytes so far.
+        total: its full length, if the server tells.
+        cut: whether the answer broke off.
+        md5: of the whole file, if the server tells; hexadecimal.
+    """
 
     after: int
     total: int | None
     cut: bool
+    md5: str = ""
 
     @property
     def is_complete(self) -> bool:
@@ -78,12 +90,12 @@ def transfer(part: Path, url: str, target: Path, label: str) -> Outcome:
                 if answer.status == http.HTTPStatus.PARTIAL_CONTENT:
                     return _begin_anew(part, url, target, label, start)
                 start = 0
-            _refuse_page(answer, url, by_hand)
+            _refuse_other(answer, url, by_hand)
             total = start + answer.length if answer.length is not None else None
             _demand_room(part.parent, (total or 0) - start)
             with part.open("ab" if start else "wb") as file:
                 after, cut = _copy(answer, file, start, total, label)
-            return Outcome(after, total, cut)
+            return Outcome(after, total, cut, _told_md5(answer))
     except urllib.error.HTTPError as error:
         if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and start:
             return _begin_anew(part, url, target, label, start)  # longer than the file is now
@@ -107,6 +119,7 @@ def _open(url: str, start: int) -> http.client.HTTPResponse:
     return answer
 
 
+@functools.cache
 def _opener() -> urllib.request.OpenerDirector:
     """Without the handlers of file:, ftp: and data:, to which a redirect could lead."""
     opener = urllib.request.OpenerDirector()
@@ -138,10 +151,21 @@ def _begin_anew(part: Path, url: str, target: Path, label: str, start: int) -> O
     return transfer(part, url, target, label)
 
 
-def _refuse_page(answer: http.client.HTTPResponse, url: str, by_hand: str) -> None:
+def _refuse_other(answer: http.client.HTTPResponse, url: str, by_hand: str) -> None:
     """A page that asks to log in comes with status 200 too."""
+    if answer.status not in (http.HTTPStatus.OK, http.HTTPStatus.PARTIAL_CONTENT):
+        raise UserError(f"the server answers {answer.status} {answer.reason}", where=url, hint=by_hand)
     if answer.headers.get_content_type() in ("text/html", "application/xhtml+xml"):
         raise UserError("the server sends a web page instead of the file", where=url, hint=by_hand)
+
+
+def _told_md5(answer: http.client.HTTPResponse) -> str:
+    """From Content-MD5, or from the entity tag of Amazon S3, which is the MD5 of a file uploaded in one piece."""
+    with contextlib.suppress(ValueError):
+        if told := base64.b64decode(answer.headers.get("Content-MD5", ""), validate=True).hex():
+            return told
+    tag = _S3_TAG.fullmatch(answer.headers.get("ETag", ""))
+    return tag[1] if tag and "AmazonS3" in answer.headers.get("Server", "") else ""
 
 
 def _demand_room(folder: Path, missing: int) -> None:
