@@ -91,7 +91,10 @@ class DatasetConfig:
     write_subset: str | None = None
     """Folder to write the chosen subset to, as COCO JSON."""
     keypoints: Any = None
-    """Own keypoint schema: {names: […], flip_pairs: [[a, b], …], skeleton: […], sigmas: […]}; null: the category's."""
+    """Own keypoint schema: {names: […], flip_pairs: [[a, b], …], skeleton: […], sigmas: […]}; null: the category's.
+
+    `names` are those of the file's joints in its order; pairs and bones name joints or count them from 0. Left out,
+    pairs follow from names that say left and right, bones from the category, sigmas are COCO's or 0.05."""
 
 
 @dataclass
@@ -218,7 +221,7 @@ class Config:
     task: Any = "segmentation"
     head: HeadConfig = field(default_factory=HeadConfig)
     num_keypoints: Any = None
-    """null: all; K: a documented subset; or a list of joint names."""
+    """null: all; K: of COCO's joints a nested subset (`data.joints.COCO_ORDER`), of others the first K; or names."""
     backbone: BackboneSettings = field(default_factory=BackboneSettings)
     pyramid: PyramidSettings = field(default_factory=PyramidSettings)
     anchors: AnchorSettings = field(default_factory=AnchorSettings)

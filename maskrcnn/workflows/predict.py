@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from maskrcnn.data.coco import to_coco
 from maskrcnn.data.detections import Detections
 from maskrcnn.data.images import read_image
 from maskrcnn.data.records import Category, Dataset, ImageRecord
@@ -16,7 +17,7 @@ from maskrcnn.errors import UserError
 from maskrcnn.evaluation.results import to_coco_results
 from maskrcnn.prediction.predictor import Predictor
 from maskrcnn.progress import progress
-from maskrcnn.structures import TTASettings
+from maskrcnn.structures import KeypointSchema, TTASettings
 from maskrcnn.tracking.pictures import write_image
 from maskrcnn.visualization.canvas import Style
 from maskrcnn.visualization.overlays import draw
@@ -31,7 +32,8 @@ def predict(run: str, images: Path, out: Path, *, score: float, tta: TTASettings
     """Draw the detections of an image or of a folder's images, and write them as COCO results.
 
     `out` gets one overlay for each image (its name, with .png), `results.json` (COCO's results format; all
-    detections, whatever their score) and `images.json` (which image id is which file).
+    detections, whatever their score) and `images.json` (which image id is which file, and what the categories and
+    their joints are called).
 
     Raises:
         UserError: no such run, no images, an image that cannot be read.
@@ -82,19 +84,20 @@ def _write_results(
     for kind, present in (("segm", _have(found, "masks")), ("keypoints", _have(found, "keypoints"))):
         if present:
             _merge(entries, to_coco_results(dataset, found, kind), dataset if kind == "keypoints" else None)
-    images = [{"id": r.id, "file_name": r.file_name, "height": r.height, "width": r.width} for r in records]
     out.mkdir(parents=True, exist_ok=True)
     (out / RESULTS).write_text(json.dumps(entries), encoding="utf-8")
-    listing = {"images": images, "categories": [{"id": c.id, "name": c.name} for c in categories]}
+    document = to_coco(dataset)
+    listing = {key: document[key] for key in ("images", "categories")}
     (out / IMAGES).write_text(json.dumps(listing, ensure_ascii=False), encoding="utf-8")
 
 
 def _categories(predictor: Predictor) -> tuple[Category, ...]:
     """The model's categories, with the joints of those that have some."""
-    joints = predictor.schema.names if predictor.schema is not None else ()
-    labels = predictor.keypoint_labels
+    schema, labels = predictor.schema or KeypointSchema(()), predictor.keypoint_labels
     return tuple(
-        Category(c["id"], c["name"], keypoints=joints if labels is None or label in labels else ())
+        Category(c["id"], c["name"], keypoints=schema.names, skeleton=schema.skeleton)
+        if labels is None or label in labels
+        else Category(c["id"], c["name"])
         for label, c in enumerate(predictor.categories, start=1)
     )
 
