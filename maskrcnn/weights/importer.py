@@ -84,9 +84,10 @@ def import_with_report(
     if isinstance(path_or_state_dict, str | os.PathLike):
         if is_keras_model(path_or_state_dict):
             return _own_model(Path(path_or_state_dict), source, settings)
-        path_or_state_dict = read_weights(path_or_state_dict)
+        path_or_state_dict = Consumable(read_weights(path_or_state_dict))
     state = _as_arrays(path_or_state_dict)
-    path_or_state_dict = {}
+    if isinstance(path_or_state_dict, Consumable):
+        path_or_state_dict.clear()
     if source == "auto":
         source = recognise_source(state)
     check_finite(state)
