@@ -1,10 +1,11 @@
 """Which joints are learnt and judged: `num_keypoints`, as rows of a data set's full list of joints.
 
 The subsets of COCO's 17 are nested and grow by pairs, so that a figure over fewer joints is about joints that the
-larger model has, too. Nose and shoulders come first: the most often labelled, they place head and trunk. Hands and
-feet come next: what limbs end in cannot be guessed from the trunk, while elbows, hips and knees lie between joints
-that are there. So 7 joints (nose, shoulders, wrists, ankles) are a whole stick figure. The face comes last: it refines
-where the head is. Other lists of joints have no such order: K takes the first K of the list.
+larger model has, too. Nose and shoulders come first: they place head and trunk, and no joint of COCO is labelled more
+often than the shoulders. Hands and feet come next: where limbs end cannot be guessed from the trunk, while elbows, hips
+and knees lie between joints that are there. So 7 joints (nose, shoulders, wrists, ankles) are a whole stick figure. The
+face comes last: it refines where the head is. Other lists of joints have no such order: K takes the first K of the
+list.
 """
 
 from __future__ import annotations

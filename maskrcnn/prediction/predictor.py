@@ -108,8 +108,10 @@ class Predictor:
 
     @property
     def schema(self) -> KeypointSchema | None:
-        """The joints of `keypoints`, if the detector has a keypoint head."""
-        return schema_from_dict(self.detector.metadata.get("schema"))
+        """The joints of `keypoints`, if the detector has a keypoint head; `joint 1` … K where no one has named them."""
+        named = schema_from_dict(self.detector.metadata.get("schema"))
+        count = getattr(self.detector, "num_keypoints", 0)
+        return named if named or not count else KeypointSchema(tuple(f"joint {k}" for k in range(1, count + 1)))
 
     @property
     def keypoint_labels(self) -> tuple[int, ...] | None:

@@ -241,6 +241,22 @@ def test_what_travels_with_the_model_is_at_hand() -> None:
     assert (predictor.image.short_side, predictor.image.long_side) == (SHORT_SIDE, LONG_SIDE)
 
 
+def test_joints_that_no_one_has_named_are_numbered() -> None:
+    detector = StubDetector([detection([], [], [])])
+    detector.metadata["schema"] = None
+    assert Predictor(detector).schema is None
+    detector.num_keypoints = 2
+    assert Predictor(detector).schema.names == ("joint 1", "joint 2")
+
+
+@pytest.mark.parametrize("offset", [0.5, 0.0])
+def test_detections_say_where_their_network_counts_the_first_pixel(offset: float) -> None:
+    maps = {"keypoint_logits": np.zeros((1, 8, 8, 2), np.float32)}
+    detector = StubDetector([detection([[1, 1, 9, 9]], [0.5], [1], **maps)], keypoint_offset=offset)
+    (found,) = Predictor(detector).predict_images(images_of([(50, 50)]))
+    assert found.keypoint_offset == offset
+
+
 def test_a_schema_survives_plain_json() -> None:
     import json
 
