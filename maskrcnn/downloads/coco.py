@@ -6,6 +6,7 @@ single images. Images have no published checksums; each is decoded as it arrives
 
 from __future__ import annotations
 
+import hashlib
 import urllib.parse
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -48,11 +49,18 @@ class CocoServer:
 
     Attributes:
         url: address above those folders. The checksums hold for the official one; another one is trusted.
-        cache: folder that gets the same tree.
+        cache: folder of all that is fetched.
     """
 
     url: str
     cache: Path
+
+    @property
+    def folder(self) -> Path:
+        """Gets the same tree as the server has. Of each address its own: a mirror may hold something else."""
+        if self.is_official:
+            return self.cache / "coco"
+        return self.cache / f"coco-{hashlib.sha256(self.url.rstrip('/').encode()).hexdigest()[:12]}"
 
     @property
     def is_official(self) -> bool:
@@ -64,7 +72,7 @@ class CocoServer:
         Raises:
             UserError: as `fetch` and `extract_member` do.
         """
-        folder = self.cache / "annotations"
+        folder = self.folder / "annotations"
         target = folder / name
         if target.is_file():
             return target
@@ -86,7 +94,7 @@ class CocoServer:
         Raises:
             UserError: as `fetch_all` does.
         """
-        folder = self.cache / split
+        folder = self.folder / split
         base = f"{self.url.rstrip('/')}/{split}/"
         fetch_all(
             [Wanted(base + urllib.parse.quote(name), folder / name, fault) for name, fault in faults.items()],

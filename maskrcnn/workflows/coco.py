@@ -69,7 +69,7 @@ def coco_part(config: Config, part: str) -> CocoPart:
     """
     dataset = config.dataset
     split = f"{SPLITS[part]}{dataset.year}"
-    server = CocoServer(dataset.url, cache_folder() / "coco")
+    server = CocoServer(dataset.url, cache_folder())
     index = open_index(_annotations(config, split, server), cache_folder())
     # The head's own name is what the user typed; what it learns decides.
     head = next(name for name, learned in HEADS.items() if learned == (config.head.masks, config.head.keypoints))
@@ -91,9 +91,10 @@ def _annotations(config: Config, split: str, server: CocoServer) -> Path:
     found = _first_existing(config.dataset.root, [f"{folder}/{name}" for folder in _ANNOTATION_FOLDERS])
     if found is not None:
         return found
-    if not (server.cache / "annotations" / name).is_file():
+    if not (server.folder / "annotations" / name).is_file():
         _find_known_categories(config)
-        logger.info("There is no %s below %s: it comes from %s", name, config.dataset.root, server.url)
+        where = "There is no %s below dataset.root=%s: it is fetched from %s"
+        logger.info(where, name, config.dataset.root, server.url)
     return server.annotations(name, config.dataset.year)
 
 
@@ -111,10 +112,10 @@ def _images(config: Config, split: str, server: CocoServer, index: CocoIndex, ch
     wanted = [name for name in safe_names(sizes) if not any(os.path.lexists(folder / name) for folder in own)]
     if not wanted:
         return tuple(own)
-    cached = server.cache / split
+    cached = server.folder / split
     missing = sum(not (cached / name).is_file() for name in wanted)
     if missing:
-        logger.info("%d of %d chosen images of %s come from %s", missing, len(sizes), split, server.url)
+        logger.info("%d of %d chosen images of %s are fetched from %s", missing, len(sizes), split, server.url)
     folder = server.images(split, {name: _picture_check(*sizes[name]) for name in wanted}, f"{split} (images)")
     return (*own, folder)
 

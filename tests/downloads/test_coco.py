@@ -27,16 +27,17 @@ def test_one_archive_serves_all_annotation_files_of_a_year(server, tmp_path):
     coco = CocoServer(server.url + "/", tmp_path)
     for name in names:
         path = coco.annotations(name, 2017)
-        assert path == tmp_path / "annotations" / name
+        assert path == coco.folder / "annotations" / name
         assert path.read_text() == f"content of {name}"
     assert server.asked == ["/annotations/annotations_trainval2017.zip"]
 
 
 def test_an_annotation_file_that_is_there_needs_no_server(tmp_path):
-    (tmp_path / "annotations").mkdir()
-    path = tmp_path / "annotations" / "instances_val2014.json"
+    coco = CocoServer("http://127.0.0.1:1", tmp_path)
+    path = coco.folder / "annotations" / "instances_val2014.json"
+    path.parent.mkdir(parents=True)
     path.touch()
-    assert CocoServer("http://127.0.0.1:1", tmp_path).annotations(path.name, 2014) == path
+    assert coco.annotations(path.name, 2014) == path
 
 
 def test_images_come_one_by_one_into_the_folder_of_their_split(server, tmp_path):
@@ -61,6 +62,13 @@ def test_an_archive_of_another_content_is_refused_on_the_official_server(server,
     server.files["/annotations/annotations_trainval2017.zip"] = archive("instances_val2017.json")
     with pytest.raises(UserError, match=r"wrong content: md5 .* expected f4bbac642086de4f52a3fdda2de5fa2c"):
         CocoServer(server.url, tmp_path).annotations("instances_val2017.json", 2017)
+
+
+def test_each_address_has_a_folder_of_its_own(tmp_path):
+    official, mirror, other = (CocoServer(url, tmp_path) for url in (OFFICIAL, "http://a/coco", "http://b/coco"))
+    assert official.folder == tmp_path / "coco"
+    assert len({official.folder, mirror.folder, other.folder}) == 3
+    assert CocoServer("http://a/coco/", tmp_path).folder == mirror.folder
 
 
 def test_names_that_lead_elsewhere_are_not_fetched():
