@@ -41,6 +41,7 @@ PATHS = {
     "dataset.test.images": "folder",
     "dataset.write_subset": "new folder",
     "weights.backbone": "file",
+    "weights.file": "file",
     "from_run": "run",
 }
 """Keys whose values are paths (`weights.backbone` may also be imagenet, `from_run` a run's id)."""

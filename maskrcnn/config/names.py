@@ -52,7 +52,7 @@ NETWORKS = (
 )  # fmt: skip
 """The networks of `keras.applications` (Keras 3.15)."""
 DATASETS = ("embedded", "coco_json", "coco")
-OPTIMIZERS = ("adamw", "sgd")
+OPTIMIZERS = ("adamw", "muon", "sgd")
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "task": TASKS,
@@ -77,6 +77,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "dataset.faults": ("fail", "drop"),
     "optimizer.name": OPTIMIZERS,
     "schedule.decay": ("cosine", "step", "constant"),
+    "weights.source": ("auto", "torchvision", "detectron2", "matterport"),
     "training.precision": ("float32", "mixed_bfloat16", "mixed_float16"),
     "training.resume": ("never", "auto"),
 }

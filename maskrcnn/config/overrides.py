@@ -39,12 +39,18 @@ def find_problems(overrides: Sequence[Override], hydra_options: Options, *, mult
 
 
 def completions(overrides: Sequence[Override]) -> list[str]:
-    """Overrides that follow from those given: typed epochs replace the schedule's steps, and the other way round."""
+    """Overrides that follow from those given.
+
+    Typed epochs replace the schedule's steps, and the other way round; a detector's file comes with a large network.
+    """
     given = {override.key: override.values for override in overrides}
     added = []
     for typed, other in (("schedule.epochs", "schedule.steps"), ("schedule.steps", "schedule.epochs")):
         if given.get(typed, (None,)) != (None,) and other not in given:
             added.append(f"{other}=null")
+    if given.get("weights.file", (None,)) != (None,) and not given.keys() & {"backbone", "experiment", "from_run"}:
+        # The file decides the architecture; the small network's values for sampling are not meant for it.
+        added.append("backbone=resnet50_fpn")
     return added
 
 

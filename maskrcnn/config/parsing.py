@@ -22,6 +22,7 @@ from maskrcnn.config.arguments import quote
 from maskrcnn.config.groups import GROUPS, options
 from maskrcnn.config.keys import PATHS, is_text, leaf_types, nearest_key, sections
 from maskrcnn.config.overrides import Override
+from maskrcnn.config.paths import IMAGENET
 from maskrcnn.errors import Problem
 
 MOST_VALUES = 1000
@@ -41,6 +42,7 @@ class Argument:
 
 def parse(argument: str, *, multirun: bool) -> Argument | Problem:
     """The argument, read; or what is wrong with it."""
+    argument = _short_form(argument)
     left, equals, value = argument.partition("=")
     key = left.lstrip("+~")
     if not equals and not argument.startswith("~"):
@@ -53,6 +55,13 @@ def parse(argument: str, *, multirun: bool) -> Argument | Problem:
     if parsed is None:
         return _unreadable(argument, left, key, value)
     return _from_hydra(argument, key, parsed)
+
+
+def _short_form(argument: str) -> str:
+    """`weights=FILE` is `weights.file=FILE`, although `weights` is a section."""
+    key, equals, value = argument.partition("=")
+    short = key == "weights" and value and value != IMAGENET and not value.startswith("{")
+    return f"weights.file={value}" if equals and short else argument
 
 
 def _from_hydra(argument: str, key: str, parsed: HydraOverride) -> Argument:

@@ -128,7 +128,7 @@ class ReaderConfig:
 @dataclass
 class OptimizerConfig:
     name: str = "adamw"
-    """adamw | sgd."""
+    """adamw | muon | sgd."""
     learning_rate: float = 0.003
     """For a batch of `reference_batch` images; scaled linearly to the actual batch."""
     reference_batch: int = 8
@@ -189,6 +189,11 @@ class EvaluationConfig:
 
 @dataclass
 class WeightsConfig:
+    file: str | None = None
+    """A trained detector to start from, also as `weights=FILE`: of torchvision, Detectron2 or Matterport, or a model
+    file of this program. It decides the architecture; heads keep the rows of `dataset.categories` that it knows."""
+    source: str = "auto"
+    """auto (by the names of its tensors) | torchvision | detectron2 | matterport."""
     backbone: str | None = None
     """imagenet | a file | null: random."""
     allow_random: bool = False

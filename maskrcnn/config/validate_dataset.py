@@ -179,8 +179,12 @@ def _check_sigmas(sigmas: Any, names: list[str]) -> Iterator[Problem]:
 
 
 def check_weights_file(config: Config) -> Iterator[Problem]:
-    """A file of pretrained weights is there."""
+    """A file of pretrained weights is there; what it holds is judged when it is read."""
     path = config.weights.backbone
+    if config.weights.file is not None:
+        if path is not None:
+            yield Problem("weights.backbone", "a whole detector brings its backbone", "leave one of the two out")
+        yield from _check_exists("weights.file", config.weights.file, config.dataset, folder=False)
     if path is None or path == IMAGENET:
         return
     if os.path.isfile(path):

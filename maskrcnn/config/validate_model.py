@@ -40,7 +40,7 @@ def check_network(config: Config) -> Iterator[Problem]:
 
 def check_backbone(config: Config) -> Iterator[Problem]:
     backbone, weights = config.backbone, config.weights
-    free = weights.backbone is None and not weights.allow_random
+    free = weights.backbone is None and weights.file is None and not weights.allow_random
     advice = "give weights.backbone=imagenet or a file, or weights.allow_random=true"
     if backbone.norm == "frozen" and free:
         yield Problem(

@@ -24,9 +24,11 @@ from maskrcnn.models.backbones import (
     load_backbone_weights,
 )
 from maskrcnn.models.detector import Detector
+from maskrcnn.prediction.predictor import Predictor
 from maskrcnn.structures import Conventions, DetectorSettings, KeypointSchema
 from maskrcnn.training.optimizers import build_optimizer
 from maskrcnn.training.schedules import WarmupSchedule
+from maskrcnn.weights.transfer import transfer
 from maskrcnn.workflows.datasets import Data
 
 EVALUATION_SEED = 0
@@ -75,6 +77,8 @@ def detector_settings(config: Config) -> DetectorSettings:
 def _conventions(config: Config) -> Conventions:
     """Pretrained weights bring their own pixels, unless the user gave some; ImageNet's ResNets their stride too."""
     given, default = config.conventions, Conventions()
+    if config.weights.file is not None:
+        return given
     pixels = ("channel_order", "pixel_mean", "pixel_std")
     if config.weights.backbone is None or any(getattr(given, k) != getattr(default, k) for k in pixels):
         return given
@@ -84,8 +88,12 @@ def _conventions(config: Config) -> Conventions:
     return dataclasses.replace(given, channel_order=order, pixel_mean=list(mean), pixel_std=list(std))
 
 
-def build_detector(config: Config, data: Data) -> Detector:
-    """The detector of the configuration for the data's categories, with its backbone's weights if some are named."""
+def build_detector(config: Config, data: Data, pretrained: Predictor | None = None) -> Detector:
+    """The detector of the configuration for the data's categories, with its backbone's weights if some are named.
+
+    Args:
+        pretrained: a detector of the same architecture (`workflows.pretrained`), whose weights it begins with.
+    """
     schema = data.schema if config.head.keypoints else None
     detector = Detector(
         detector_settings(config),
@@ -95,7 +103,9 @@ def build_detector(config: Config, data: Data) -> Detector:
         keypoint_labels=data.train.keypoint_labels if schema is not None else None,
         name="detector",
     )
-    if config.weights.backbone is not None:
+    if pretrained is not None:
+        print(transfer(pretrained.detector, detector).to_text(), flush=True)
+    elif config.weights.backbone is not None:
         load_weights(config, detector)
     return detector
 

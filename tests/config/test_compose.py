@@ -223,3 +223,12 @@ def test_errors_of_hydra_come_with_the_key_and_exit_code_2():
 
 def test_the_configuration_folder_is_the_one_beside_the_package_in_a_checkout():
     assert checkout_folder() == ROOT / "conf"
+
+
+def test_weights_file_is_the_short_form_of_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/")
+    config = compose(["weights=photos/mask rcnn[1],2.pth"])
+    assert config.weights.file == "/photos/mask rcnn[1],2.pth"
+    assert config.backbone.name == "resnet50"  # values of a large network; the file itself decides the architecture
+    assert compose(["weights=a.keras", "backbone=small_fpn"]).backbone.name == "small"
+    assert compose(["weights={backbone: imagenet}"]).weights.backbone == "imagenet"

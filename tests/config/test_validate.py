@@ -240,3 +240,13 @@ def test_single_maps_have_no_coarse_levels_that_images_must_fill():
     sizes = ["image.short_side=16", "image.long_side=32"]
     assert validate(compose(["backbone=resnet50_fpn", *sizes]))
     assert not validate(compose(["backbone=resnet50_dc5", *sizes]))
+
+
+def test_a_detector_s_file_must_be_there_and_brings_its_backbone(files: Path) -> None:
+    found = [
+        str(problem) for problem in validate(compose([f"weights={files}/weights.h5", "weights.backbone=imagenet"]))
+    ]
+    assert any("a whole detector brings its backbone" in line for line in found)
+    missing = [str(problem) for problem in validate(compose([f"weights={files}/none.pth"]))]
+    assert any("there is no such file" in line for line in missing)
+    assert not validate(compose([f"weights={files}/weights.h5", "backbone.norm=frozen", "backbone.frozen_stages=2"]))
