@@ -77,9 +77,17 @@ class Session:
     monitor: Monitor
 
     @classmethod
-    def build(cls, config: Config, data: Data, folder: Path, tracker: Tracker, clock: Clock) -> Session:
+    def build(
+        cls,
+        config: Config,
+        data: Data,
+        folder: Path,
+        tracker: Tracker,
+        clock: Clock,
+        pretrained: Predictor | None = None,
+    ) -> Session:
         length = training_length(config, len(data.train))
-        detector = build_detector(config, data)
+        detector = build_detector(config, data, pretrained)
         compile_model(detector, build_optimizer_for(config, length))
         progress = Progress()
         predictor = Predictor(detector, batch_size=config.evaluation.batch_size)

@@ -17,6 +17,7 @@ from maskrcnn.visualization.figures import samples_figure
 from maskrcnn.workflows import naming
 from maskrcnn.workflows.datasets import Data, load_data, write_subset
 from maskrcnn.workflows.finish import print_links, report_run
+from maskrcnn.workflows.pretrained import adopt, open_pretrained
 from maskrcnn.workflows.report import ENVIRONMENT
 from maskrcnn.workflows.resume import find_unfinished
 from maskrcnn.workflows.session import Clock, Session
@@ -29,6 +30,9 @@ def train(config: Config, output_dir: Path, overrides: Sequence[str]) -> float:
         UserError: for mistakes in data or configuration, and for a loss that is not finite.
     """
     clock = Clock()
+    pretrained = open_pretrained(config)
+    if pretrained is not None:
+        config = adopt(config, pretrained, overrides)
     unfinished = find_unfinished(config, Path.cwd()) if config.training.resume == "auto" else None
     folder = unfinished or output_dir
     keras.config.set_dtype_policy(config.training.precision)
@@ -47,7 +51,7 @@ def train(config: Config, output_dir: Path, overrides: Sequence[str]) -> float:
     ) as tracker:
         _log_inputs(config, data, tracker)
         with clock.measure("build"):
-            session = Session.build(config, data, folder, tracker, clock)
+            session = Session.build(config, data, folder, tracker, clock, pretrained)
         if unfinished is not None:
             session.restore()
         session.run()
