@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 from keras import ops
 
 from maskrcnn.models.roi_sampling import SampledRoIs
+from maskrcnn.ops.forms import kernels_allowed
 from maskrcnn.structures import RoISettings
 
 Tensor = Any
@@ -74,7 +74,7 @@ def _rows(boxes: Tensor, chosen: Tensor, labels: Tensor, matched: Tensor) -> RoI
 
 def _places(chosen: Tensor) -> Tensor:
     """[R, 2] int32 (image, slot) of the rows to compute."""
-    if keras.backend.backend() == "tensorflow":
+    if kernels_allowed() or None in tuple(chosen.shape):
         import tensorflow as tf
 
         places = tf.cast(tf.where(chosen), "int32")

@@ -11,6 +11,7 @@ from keras import ops
 
 from maskrcnn.errors import UserError
 from maskrcnn.models.normalization import normalization
+from maskrcnn.ops.forms import portable
 from maskrcnn.structures import PyramidSettings
 
 
@@ -88,6 +89,9 @@ class FeaturePyramid(keras.layers.Layer):
 
 def extra_level(last: Any) -> Any:
     """P6 for the RPN: every second pixel of the last map, [B, H, W, C] → [B, ceil(H/2), ceil(W/2), C]."""
+    if portable():
+        # OpenVINO takes the size of a strided slice for that of what it was cut from.
+        return ops.max_pool(last, 1, strides=2, padding="valid", data_format="channels_last")
     return last[:, ::2, ::2]
 
 

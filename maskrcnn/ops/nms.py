@@ -6,11 +6,11 @@ coordinates leave float32 only 1/128 pixel, enough to turn decisions near the th
 
 from __future__ import annotations
 
-import keras
 import numpy as np
 from keras import ops
 
 from maskrcnn.ops.boxes import box_areas, intersection_areas, overlap_ratios
+from maskrcnn.ops.forms import kernels_allowed
 from maskrcnn.ops.tensors import Tensor
 
 ABSENT_SCORE = -1e30
@@ -37,7 +37,7 @@ def non_max_suppression(
     """
     boxes, scores = ops.stop_gradient(boxes), ops.stop_gradient(scores)
     threshold = float32_threshold(iou_threshold)
-    if keras.backend.backend() == "tensorflow":
+    if kernels_allowed():
         from maskrcnn.ops.nms_tensorflow import suppress_by_kernels
 
         return suppress_by_kernels(boxes, scores, groups, threshold, max_outputs)

@@ -15,6 +15,7 @@ import numpy as np
 from keras import ops
 
 from maskrcnn.ops.boxes import box_areas
+from maskrcnn.ops.forms import kernels_allowed
 from maskrcnn.ops.tensors import Tensor
 
 
@@ -78,7 +79,7 @@ def roi_align(
     places = Places(ops.cast(batch_indices, "int32"), ops.cast(levels - min_level, "int32"))
     rois = _align_rois(_boxes_in_cells(boxes, places.level, strides), aligned)
     size = _height_and_width(output_size)
-    if keras.backend.backend() == "tensorflow":
+    if kernels_allowed():
         from maskrcnn.ops.roi_align_tensorflow import align_by_crops
 
         return align_by_crops(features, rois, places, size, sampling_ratio)

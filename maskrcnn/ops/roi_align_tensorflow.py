@@ -52,7 +52,7 @@ def _pack(features: Sequence[Tensor], level: Tensor) -> Atlas:
     widths = [tf.shape(f)[2] + 1 for f in rimmed]
     rows = [rimmed[:1], rimmed[1:]] if len(rimmed) > 1 else [rimmed]
     lower_height = tf.reduce_max(tf.stack(heights[1:])) if len(rimmed) > 1 else 0
-    lower_width = tf.add_n(widths[1:]) if len(rimmed) > 1 else 0
+    lower_width = sum(widths[1:]) if len(rimmed) > 1 else 0
     width = tf.maximum(widths[0], lower_width)
     bands = [_band(rows[0], [widths[0]], heights[0], width)]
     if len(rimmed) > 1:
@@ -68,7 +68,7 @@ def _pack(features: Sequence[Tensor], level: Tensor) -> Atlas:
 
 def _band(maps: Sequence[Tensor], widths: Sequence[Tensor], height: Tensor, width: Tensor) -> Tensor:
     """Maps side by side, padded with zeros to `height` and, together, to `width`."""
-    used = tf.add_n(list(widths))
+    used = sum(widths)
     padded = []
     for i, (values, column_end) in enumerate(zip(maps, widths, strict=True)):
         right = column_end - tf.shape(values)[2] + (width - used if i == len(maps) - 1 else 0)
