@@ -32,6 +32,7 @@ POOLERS = {"ROIAlignV2": True, "ROIAlign": False}
 """Whether half a cell is subtracted."""
 BN_EPSILON = 1e-5
 """Of FrozenBatchNorm2d."""
+FREE_LENGTH = ("MODEL.ANCHOR_GENERATOR.SIZES", "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS")
 POOLED_HEADS = ("BOX", "MASK", "KEYPOINT")
 
 ZOO: dict[str, Any] = {
@@ -143,6 +144,8 @@ def _like(name: str, value: Any, default: Any) -> Any:
     if isinstance(default, list):
         if not isinstance(value, list | tuple) or not value:
             raise UserError(f"{value!r} is no list", name, f"such as {default}")
+        if name not in FREE_LENGTH and len(value) != len(default):
+            raise UserError(f"needs {len(default)} numbers, found {len(value)}", name, f"such as {default}")
         return [_like(name, part, default[0]) for part in value]
     if isinstance(default, str | bool):
         good = isinstance(value, type(default))
