@@ -119,6 +119,25 @@ class MaskHead(_ConvolutionStack):
         hidden = self._run_stack(pooled, training)
         return ops.cast(self.logits(self.deconv(hidden)), "float32")
 
+    def own_logits(self, pooled: Tensor, labels: Tensor, training: bool = False) -> Tensor:
+        """Logits [R, 2 pool, 2 pool] of the class of each row alone (labels [R] from 1; the first map below 1).
+
+        What `call` gives at that class. Neither the maps of the other classes, 80 times as many numbers, nor their
+        gradient is computed; the deconvolution, whose patches do not overlap, is a matrix product.
+        """
+        hidden = self._run_stack(pooled, training)
+        side, width = hidden.shape[1], self.settings.channels
+        kernel = ops.cast(ops.transpose(self.deconv.kernel, (3, 0, 1, 2)), hidden.dtype)  # [in, 2, 2, out]
+        bias = ops.cast(ops.tile(self.deconv.bias, 4), hidden.dtype)
+        patches = ops.matmul(ops.reshape(hidden, (-1, hidden.shape[3])), ops.reshape(kernel, (-1, 4 * width)))
+        cells = ops.reshape(ops.relu(patches + bias), (-1, side * side * 4, width))
+        rows = ops.zeros_like(labels) if self.settings.class_agnostic else ops.maximum(labels - 1, 0)
+        weights = ops.take(ops.transpose(self.logits.kernel[0, 0]), rows, axis=0)
+        values = ops.matmul(cells, ops.cast(weights, hidden.dtype)[:, :, None])[..., 0]
+        values = ops.cast(values, "float32") + ops.cast(ops.take(self.logits.bias, rows), "float32")[:, None]
+        patches = ops.transpose(ops.reshape(values, (-1, side, side, 2, 2)), (0, 1, 3, 2, 4))
+        return ops.reshape(patches, (-1, 2 * side, 2 * side))
+
 
 @keras.saving.register_keras_serializable("maskrcnn")
 class KeypointHead(_ConvolutionStack):
@@ -137,7 +156,7 @@ class KeypointHead(_ConvolutionStack):
         self.settings = settings
         self._make_stack(in_channels, settings.channels, settings.convolutions, "none", conventions)
         self.deconv = keras.layers.Conv2DTranspose(
-            num_keypoints, 4, strides=2, padding="same", kernel_initializer=msra_fan_out(), name="deconv"
+            num_keypoints, 4, strides=2, padding="same", kernel_initializer=msra_fan_out(), name="keypoint_logits"
         )
         self.deconv.build((None, None, None, settings.channels if settings.convolutions else in_channels))
         self.built = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import keras
@@ -35,6 +36,31 @@ class GradientNorm:
 @keras.saving.register_keras_serializable("maskrcnn")
 class AdamW(GradientNorm, keras.optimizers.AdamW):
     """`keras.optimizers.AdamW` with the gradient's norm."""
+
+
+OUTPUT_LAYERS = r"(^|/)(class_logits|box_deltas|objectness|deltas|logits|keypoint_logits)/"
+"""Variables that Muon leaves to AdamW: a network's last layers (as K. Jordan's description of Muon asks)."""
+
+
+@keras.saving.register_keras_serializable("maskrcnn")
+class Muon(GradientNorm, keras.optimizers.Muon):
+    """`keras.optimizers.Muon`, which takes matrices alone, for convolutions too: a kernel [h, w, in, out] is the matrix
+    [h·w·in, out]. Biases, norms, depthwise kernels and output layers are updated as by AdamW.
+
+    Source: K. Jordan et al., «Muon: An optimizer for hidden layers in neural networks», 2024; the update's scale, which
+    lets AdamW's learning rate stand: J. Liu et al., «Muon is Scalable for LLM Training», 2025 (arXiv:2502.16982).
+    """
+
+    def _should_use_adamw(self, variable: keras.Variable) -> bool:
+        is_matrix = len(variable.shape) in (2, 4) and min(variable.shape[-2:]) > 1
+        return not is_matrix or any(re.search(pattern, variable.path) for pattern in self.exclude_layers)
+
+    def _muon_update_step(self, gradient: Any, variable: keras.Variable, lr: Any, m: keras.Variable) -> None:
+        self.assign_add(m, ops.add(gradient, m * (self.momentum - 1)))
+        ahead = ops.add(gradient, self.momentum * m) if self.nesterov else m
+        matrix = ops.reshape(ahead, (-1, variable.shape[-1]))
+        update = self.lr_adjust(lr * self.zeropower_via_newtonschulz5(matrix, self.ns_steps))
+        self.assign_sub(variable, ops.reshape(update, variable.shape))
 
 
 @keras.saving.register_keras_serializable("maskrcnn")
@@ -75,14 +101,14 @@ def build_optimizer(
     accumulate: int = 1,
     ema: float | None = None,
 ) -> keras.optimizers.Optimizer:
-    """The optimizer `name` (adamw | sgd); biases and norms do not decay.
+    """The optimizer `name` (adamw | muon | sgd); biases and norms do not decay.
 
     Args:
         learning_rate: a number or a schedule.
         accumulate: steps whose gradients are averaged into one update.
         ema: momentum of the moving average of the weights; None: none.
 
-    SGD's weight decay is L2 in the gradient (the paper's), AdamW's is decoupled.
+    SGD's weight decay is L2 in the gradient (the paper's), that of AdamW and Muon is decoupled.
     """
     options: dict[str, Any] = {
         "global_clipnorm": global_clipnorm,
@@ -92,6 +118,16 @@ def build_optimizer(
     }
     if name == "adamw":
         optimizer = AdamW(learning_rate, weight_decay=weight_decay, **options)
+        optimizer.exclude_from_weight_decay(var_names=list(UNDECAYED))
+        return optimizer
+    if name == "muon":
+        optimizer = Muon(
+            learning_rate,
+            weight_decay=weight_decay,
+            adam_weight_decay=weight_decay,
+            exclude_layers=[OUTPUT_LAYERS],
+            **options,
+        )
         optimizer.exclude_from_weight_decay(var_names=list(UNDECAYED))
         return optimizer
     if name == "sgd":
