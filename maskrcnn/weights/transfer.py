@@ -126,25 +126,17 @@ def _row_rules(target: Any, labels: Sequence[int | None], joints: Sequence[int |
     shifted = [row if last or row is None else row + 1 for row in labels]
     logits = [*shifted, -1] if last else [0, *shifted]
     rules: dict[Any, _Rows] = {}
-    for part, layer, axis, rows, width in (
-        ("box_head", "class_logits", 1, logits, 1),
-        ("box_head", "box_deltas", 1, labels, 4),
-        ("mask_head", "logits", 3, labels, 1),
-        ("keypoint_head", "deconv", 2, joints, 1),
+    for head, layer, axis, rows, width in (
+        (target.box_head, "class_logits", 1, logits, 1),
+        (target.box_head, "box_deltas", 1, labels, 4),
+        (target.mask_head, "logits", 3, labels, 1),
+        (target.keypoint_head, "deconv", 2, joints, 1),
     ):
-        if _is_shared(target, layer):
-            continue
-        rules[part, f"{layer}/kernel"] = _Rows(axis, rows, width)
-        rules[part, f"{layer}/bias"] = _Rows(0, rows, width)
+        if head is None or (layer in ("box_deltas", "logits") and head.settings.class_agnostic):
+            continue  # one row serves all classes
+        for variable, along in ((getattr(head, layer).kernel, axis), (getattr(head, layer).bias, 0)):
+            rules[head.name, variable.path] = _Rows(along, rows, width)
     return rules
-
-
-def _is_shared(target: Any, layer: str) -> bool:
-    """Whether one row serves all classes."""
-    settings = target.settings
-    if layer == "box_deltas":
-        return bool(settings.box_head.class_agnostic)
-    return layer == "logits" and settings.mask_head is not None and bool(settings.mask_head.class_agnostic)
 
 
 def _moved(theirs: np.ndarray, ours: np.ndarray, rows: _Rows | None) -> np.ndarray | None:
