@@ -26,7 +26,7 @@ from maskrcnn.models.shapes import split_rows
 from maskrcnn.ops.boxes import pairwise_iou
 from maskrcnn.ops.keypoints import keypoint_targets
 from maskrcnn.ops.masks import mask_targets
-from maskrcnn.ops.roi_align import roi_align, roi_levels
+from maskrcnn.ops.roi_align import pack_maps, roi_align, roi_levels
 from maskrcnn.structures import DetectorSettings, settings_from_dict
 
 Tensor = Any
@@ -140,7 +140,7 @@ class Detector(keras.Model):
     def features(self, normalized: Tensor, training: bool = False) -> list[Tensor]:
         """Pyramid maps [B, H/s, W/s, channels], finest first, without the extra level of the RPN; or the single map."""
         maps = self.backbone(normalized, training=training)
-        return [maps[max(maps)]] if self.pyramid is None else self.pyramid(maps, training=training)
+        return pack_maps([maps[max(maps)]] if self.pyramid is None else self.pyramid(maps, training=training))
 
     def rpn_outputs(self, features: list[Tensor], image_shape: tuple[Any, Any]) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Objectness logits [B, A], deltas [B, A, 4] and the anchors of each level, list of [A_l, 4]."""
@@ -216,8 +216,7 @@ class Detector(keras.Model):
         assert self.mask_head is not None
         size = self.mask_head.settings.pool_size
         pooled = self.roi_features(features, rows.boxes, rows.images, size, training)
-        logits = self.mask_head(pooled, training=training)
-        return losses.own_class(ops.transpose(logits, (0, 3, 1, 2)), rows.labels)
+        return self.mask_head.own_logits(pooled, rows.labels, training=training)
 
     def keypoint_logits(self, features: list[Tensor], rows: RoIRows, training: bool = False) -> Tensor:
         """Logits [R, m, m, K]."""

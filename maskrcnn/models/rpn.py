@@ -34,7 +34,7 @@ class RPNHead(keras.layers.Layer):
 
     def __init__(self, in_channels: int, anchors_per_cell: int, *, convolutions: int, channels: int, **kwargs: Any):
         super().__init__(**kwargs)
-        self.in_channels = in_channels
+        self.in_channels, self._per_cell = in_channels, anchors_per_cell
         width = channels or in_channels
 
         def convolution(filters: int, size: int, name: str, activation: str | None) -> keras.layers.Conv2D:
@@ -63,9 +63,21 @@ class RPNHead(keras.layers.Layer):
         hidden = list(features)
         for conv in self.convs:
             hidden = [conv(level) for level in hidden]
-        logits = flatten_levels([self.objectness(level) for level in hidden], 1)
-        deltas = flatten_levels([self.deltas(level) for level in hidden], 4)
-        return ops.cast(logits[..., 0], "float32"), ops.cast(deltas, "float32")
+        outputs = ops.cast(
+            flatten_levels([self._both_outputs(level) for level in hidden], 5 * self._per_cell), "float32"
+        )
+        batch = ops.shape(outputs)[0]
+        logits = ops.reshape(outputs[..., : self._per_cell], (batch, -1))
+        return logits, ops.reshape(outputs[..., self._per_cell :], (batch, -1, 4))
+
+    def _both_outputs(self, hidden: Tensor) -> Tensor:
+        """Objectness and deltas of each cell, [B, H, W, A + 4 A], by one convolution: each alone would read the maps
+        for a handful of channels."""
+        layers = (self.objectness, self.deltas)
+        kernel = ops.concatenate([layer.kernel for layer in layers], axis=-1)
+        bias = ops.concatenate([layer.bias for layer in layers], axis=-1)
+        outputs = ops.conv(hidden, ops.cast(kernel, hidden.dtype), padding="same", data_format="channels_last")
+        return outputs + ops.cast(bias, hidden.dtype)
 
 
 def anchors_of(

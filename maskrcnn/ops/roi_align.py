@@ -86,6 +86,15 @@ def roi_align(
     return align_by_gathers(features, rois, places, size, sampling_ratio)
 
 
+def pack_maps(features: list[Tensor]) -> list[Tensor]:
+    """The same maps, prepared for several calls of `roi_align`: on TensorFlow with the atlas that its form reads."""
+    if kernels_allowed():
+        from maskrcnn.ops.roi_align_tensorflow import pack
+
+        return pack(features)
+    return features
+
+
 class Rois(NamedTuple):
     """RoIs `[R]` in cells of their own level: first border and extent of each axis."""
 

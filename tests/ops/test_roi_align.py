@@ -182,6 +182,45 @@ def test_the_fast_form_equals_the_reference_beyond_the_image_too(both_forms):
 
 
 @needs_tensorflow
+@pytest.mark.parametrize("ratio", [1, 2, 0])
+def test_the_gradient_of_the_fast_form_is_that_of_the_reference(ratio):
+    """RoI by RoI: the kernel's gradient is wrong where several threads add to one cell (FACTS 4.20)."""
+    import tensorflow as tf
+
+    from maskrcnn.ops.roi_align_tensorflow import align_by_crops
+
+    rng = np.random.default_rng(3)
+    features = [tf.constant(rng.normal(size=(2, 32 // s, 48 // s, 3)).astype("float32")) for s in (4, 8)]
+    for box in random_rois(rng, 8, 32, 48):
+        places = Places(tf.constant([1]), tf.constant([int(rng.integers(2))]))
+        scaled = roi_align_module._align_rois(
+            roi_align_module._boxes_in_cells(tf.constant(box[None]), places.level, [4, 8]), True
+        )
+        upstream = tf.constant(rng.normal(size=(1, 3, 3, 3)).astype("float32"))
+        gradients = []
+        for form in (align_by_crops, align_by_gathers):
+            with tf.GradientTape() as tape:
+                tape.watch(features)
+                total = tf.reduce_sum(form(features, scaled, places, (3, 3), ratio) * upstream)
+            gradients.append(tape.gradient(total, features, unconnected_gradients="zero"))
+        for fast, reference in zip(*gradients):
+            np.testing.assert_allclose(tf.convert_to_tensor(fast), tf.convert_to_tensor(reference), atol=1e-4)
+
+
+def test_packed_maps_are_the_same_maps_and_give_the_same_features():
+    rng = np.random.default_rng(4)
+    features = [
+        keras.ops.convert_to_tensor(rng.normal(size=(1, 16 // s, 24 // s, 2)).astype("float32")) for s in (1, 2)
+    ]
+    packed = roi_align_module.pack_maps(features)
+    assert all(a is b for a, b in zip(packed, features, strict=True))
+    boxes, images = np.float32([[1, 2, 20, 14], [3, 3, 9, 5]]), np.zeros(2, "int32")
+    options = {"min_level": 2, "output_size": 3, "sampling_ratio": 2, "aligned": True, "strides": [1, 2]}
+    plain, fast = (np.asarray(roi_align(f, boxes, images, np.int32([2, 3]), **options)) for f in (features, packed))
+    np.testing.assert_array_equal(plain, fast)
+
+
+@needs_tensorflow
 @pytest.mark.parametrize("ratio", [2, 0])
 def test_no_rois_give_no_features(both_forms, ratio):
     features = [np.zeros((1, n, n, 3), "float32") for n in (8, 4, 2)]
