@@ -46,7 +46,7 @@ class Monitor:
         """Figures of the model after `step` steps; keeps it when it is the best so far."""
         with averaged_weights(self.predictor.detector):
             value = self._figures(step) if len(self.val) else None
-            self._draw(step)
+            self.draw(step)
             if value is None or self.progress.best_value is None or value > self.progress.best_value:
                 self.progress.best_value, self.progress.best_step = value, step
                 self.predictor.save(self.folder / MODELS[0])
@@ -63,7 +63,11 @@ class Monitor:
         logger.info("step %d: %s", step, "  ".join(f"{k} {v:.4f}" for k, v in named.items() if v is not None))
         return metrics.get(self.headline)
 
-    def _draw(self, step: int) -> None:
+    def draw(self, step: int) -> None:
+        """Log the pictures as the model sees them now.
+
+        Step 0 counts, too: MLflow's slider stands there when a run's page is opened.
+        """
         images = [read_record(record) for record in self.pictures]
         if not images:
             return

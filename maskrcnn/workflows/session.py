@@ -117,6 +117,9 @@ class Session:
 
     def run(self) -> None:
         """Train to the end, with the evaluations in between."""
+        if self.progress.step == 0:
+            with self.clock.measure("evaluation"):
+                self.monitor.draw(0)
         reader = build_reader(self.config, self.data.train, training=True)
         with ProgressLine(self.length.steps, "training") as line, self.clock.measure("training"):
             line.update(self.progress.step)
