@@ -21,7 +21,8 @@ usage: python -m maskrcnn.check annotations=FILE images=DIR task=mask|keypoint|b
   task         what is to be learned; segmentation, detection, multitask are other names for
                mask, box, mask_keypoint
 
-The second form examines all parts of a configuration as `python -m maskrcnn.run` would train it.
+The second form examines all parts of a configuration as `python -m maskrcnn.run` would train it; of dataset=coco
+and its subsets what a run would use, which is fetched first.
 
 A fault would crash, give a wrong number or have to be dropped; a warning is legal but suspicious.
 exit code: 0 no faults (warnings at most), 1 faults, 2 wrong usage

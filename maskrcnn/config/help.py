@@ -15,6 +15,7 @@ Examples:
   python -m maskrcnn.run task=detection                       boxes without masks
   python -m maskrcnn.run head=keypoint num_keypoints=7        persons with 7 joints
   python -m maskrcnn.run dataset=coco_json dataset.train.annotations=FILE dataset.train.images=FOLDER
+  python -m maskrcnn.run dataset=coco_person head=keypoint    persons of COCO with 17 joints; fetches about 1.5 GB
   python -m maskrcnn.run backbone=resnet50_fpn optimizer=sgd schedule=1x
   python -m maskrcnn.run experiment=coco_person_cpu schedule.epochs=2
   python -m maskrcnn.run from_run=RUN optimizer.learning_rate=0.001

@@ -23,6 +23,8 @@ ARCHIVE_MD5: Mapping[int, str] = MappingProxyType(
     {2014: "0a379cfc70b0e71301e0f377548639bd", 2017: "f4bbac642086de4f52a3fdda2de5fa2c"}
 )
 """Of `annotations_trainval{year}.zip` (PAPER §3.6)."""
+ARCHIVE_BYTES: Mapping[int, int | None] = MappingProxyType({2014: None, 2017: 252_907_541})
+"""Where it is published: a file of another length is not read to the end for its checksum."""
 
 YEARS = tuple(ARCHIVE_MD5)
 
@@ -79,6 +81,7 @@ class CocoServer:
         archive = fetch(
             f"{self.url.rstrip('/')}/annotations/annotations_trainval{year}.zip",
             md5=ARCHIVE_MD5[year] if self.is_official else "",
+            size=ARCHIVE_BYTES[year] if self.is_official else None,
             cache=folder,
         )
         return extract_member(archive, f"annotations/{name}", target)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from maskrcnn.data.coco import load_coco
@@ -87,14 +91,7 @@ WISHES = [
 def test_the_index_chooses_what_the_whole_file_would_give(tmp_path, wish, head, options):
     path, images = write(tmp_path, document(), **options)
     whole = load_coco(path, images, head=head, name="part")[0]
-    expected, left_out = select(
-        whole,
-        categories=wish.categories,
-        max_images=wish.max_images,
-        min_area=wish.min_area,
-        background=wish.background,
-        seed=wish.seed,
-    )
+    expected, left_out = select(whole, **asdict(wish))
     found, exclusions = by_index(tmp_path, path, images, wish, Reading(head))
     assert found.digest == expected.digest
     assert [image.path for image in found.images] == [image.path for image in expected.images]
@@ -102,6 +99,34 @@ def test_the_index_chooses_what_the_whole_file_would_give(tmp_path, wish, head, 
         a.id for image in expected.images for a in image.annotations
     ]
     assert exclusions == left_out
+
+
+WISH = st.builds(
+    Wish,
+    categories=st.none() | st.lists(st.sampled_from([*NAMES.values(), "3"]), min_size=1, unique=True),
+    max_images=st.none() | st.integers(1, 40),
+    min_area=st.sampled_from([0.0, 20.0, 60.0]),
+    background=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(wish=WISH, seed=st.integers(0, 50), head=st.sampled_from(["box", "mask", "mask_keypoint"]))
+def test_any_wish_of_any_file_is_the_same_by_either_way(wish, seed, head):
+    content = document(seed % 17 + 3, seed)
+    assume(content["annotations"])
+    with TemporaryDirectory() as folder:
+        path, images = write(Path(folder), content)
+        whole = load_coco(path, images, head=head, name="part")[0]
+        expected, left_out = select(whole, **asdict(wish))
+        index = open_index(path, Path(folder))
+        choice = choose(index, wish, Reading(head), "part")
+        assert choice.exclusions == left_out
+        chosen = [int(index.image_ids[row]) for row in choice.images]
+        assert chosen == [image.id for image in expected.images]
+        if any(image.annotations for image in expected.images):
+            assert by_index(Path(folder), path, images, wish, Reading(head))[0].digest == expected.digest
 
 
 def test_only_the_files_of_the_chosen_images_are_needed(tmp_path):

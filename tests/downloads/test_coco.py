@@ -8,7 +8,7 @@ import zipfile
 import pytest
 
 from maskrcnn.downloads import CATEGORIES, CocoServer, annotation_name, safe_names
-from maskrcnn.downloads.coco import ARCHIVE_MD5, OFFICIAL
+from maskrcnn.downloads.coco import ARCHIVE_BYTES, ARCHIVE_MD5, OFFICIAL
 from maskrcnn.errors import UserError
 from maskrcnn.weights.coco_names import COCO_NAMES
 
@@ -54,13 +54,14 @@ def test_the_published_checksum_holds_for_the_official_server_alone():
     assert not CocoServer("http://mirror.example/coco", None).is_official
     # PAPER §3.6
     assert ARCHIVE_MD5[2017] == "f4bbac642086de4f52a3fdda2de5fa2c"
+    assert ARCHIVE_BYTES[2017] == 252_907_541
     assert ARCHIVE_MD5[2014] == "0a379cfc70b0e71301e0f377548639bd"
 
 
 def test_an_archive_of_another_content_is_refused_on_the_official_server(server, tmp_path, monkeypatch):
     monkeypatch.setattr("maskrcnn.downloads.coco.OFFICIAL", server.url)
     server.files["/annotations/annotations_trainval2017.zip"] = archive("instances_val2017.json")
-    with pytest.raises(UserError, match=r"wrong content: md5 .* expected f4bbac642086de4f52a3fdda2de5fa2c"):
+    with pytest.raises(UserError, match=r"wrong content: \d+ bytes, expected 252907541"):
         CocoServer(server.url, tmp_path).annotations("instances_val2017.json", 2017)
 
 
@@ -69,6 +70,13 @@ def test_each_address_has_a_folder_of_its_own(tmp_path):
     assert official.folder == tmp_path / "coco"
     assert len({official.folder, mirror.folder, other.folder}) == 3
     assert CocoServer("http://a/coco/", tmp_path).folder == mirror.folder
+
+
+def test_the_older_archive_is_known_by_its_checksum_alone(server, tmp_path, monkeypatch):
+    monkeypatch.setattr("maskrcnn.downloads.coco.OFFICIAL", server.url)
+    server.files["/annotations/annotations_trainval2014.zip"] = archive("instances_val2014.json")
+    with pytest.raises(UserError, match=r"wrong content: md5 .* expected 0a379cfc70b0e71301e0f377548639bd"):
+        CocoServer(server.url, tmp_path).annotations("instances_val2014.json", 2014)
 
 
 def test_names_that_lead_elsewhere_are_not_fetched():
