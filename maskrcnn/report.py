@@ -1,10 +1,12 @@
-"""`python -m maskrcnn.report`: finished runs as Markdown, pictures and tables; sends what a server has missed.
+"""`python -m maskrcnn.report`: runs and sweeps as Markdown, pictures and tables; sends what a server has missed.
 
 Usage: python -m maskrcnn.report run=RUN[,RUN…] [out=FOLDER]
+       python -m maskrcnn.report sweep=SWEEP [out=FOLDER]
        python -m maskrcnn.report sync=true
 
   run=RUN       ids, folders or names of runs, or `last`
-  out=FOLDER    where the report goes (default: the run's own folder)
+  sweep=SWEEP   id, folder or name of a sweep, or `last`: its runs compared, in a table, curves and pictures
+  out=FOLDER    where the report goes (default: the folder of the run or the sweep)
   sync=true     send to the tracking store what it has not got of the runs in mlruns/runs
 """
 
@@ -21,7 +23,7 @@ from maskrcnn.config.arguments import HELP_FLAGS, read_truth, refuse_rest, split
 from maskrcnn.config.paths import absolute
 from maskrcnn.errors import UsageError
 
-KEYS = ("run", "out", "sync")
+KEYS = ("run", "sweep", "out", "sync")
 
 
 def main(arguments: list[str]) -> int:
@@ -34,9 +36,13 @@ def main(arguments: list[str]) -> int:
     refuse_rest(rest, KEYS)
     sync = read_truth(own, "sync")
     runs = [name.strip() for name in own.get("run", "").split(",") if name.strip()]
-    if sync == bool(runs):
-        raise UsageError("wants either runs or sync=true", "report", "write run=RUN, or sync=true")
+    if [sync, bool(runs), "sweep" in own].count(True) != 1:
+        raise UsageError("wants one of runs, a sweep, sync=true", "report", "write run=RUN, sweep=last or sync=true")
     out = Path(absolute(own["out"], Path.cwd())) if "out" in own else None
+    if "sweep" in own:
+        from maskrcnn.workflows.sweep_report import report_sweep
+
+        return report_sweep(own["sweep"], out)
     from maskrcnn.workflows.report import report_runs, sync_runs
 
     return sync_runs() if sync else report_runs(runs, out)

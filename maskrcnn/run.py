@@ -14,13 +14,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from maskrcnn.cli import quiet_imports, run_command
 from maskrcnn.config.arguments import quote, split_pairs, unknown_flag
 from maskrcnn.config.help import help_page
 from maskrcnn.config.schema import Config
 from maskrcnn.errors import Problem, ProblemsError, UsageError, UserError
+
+if TYPE_CHECKING:
+    from maskrcnn.config.compose import CommandLine
+    from maskrcnn.workflows.sweep_plan import SweepPlan
 
 RUNS = Path("mlruns") / "runs"
 _SWITCHES = {
@@ -156,6 +160,7 @@ def _train(overrides: Sequence[str]) -> int:
             return _call_train(config, [text for text in overrides if not text.startswith("hydra")])
         except Exception as error:
             outcome.append(error)
+            _note_failure(error)
             return float("nan")
 
     folder = _output_folder(line.overrides, "hydra.run", _slug(config, overrides))
@@ -163,6 +168,18 @@ def _train(overrides: Sequence[str]) -> int:
     if outcome:
         raise outcome[0]
     return 0
+
+
+def _note_failure(error: Exception) -> None:
+    """A job of a sweep may fail before its run is opened: the sweep reads why from the job's folder."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from maskrcnn.tracking.read import is_sweep_folder
+    from maskrcnn.workflows.sweep import write_failure
+
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    if is_sweep_folder(folder.parent):
+        write_failure(folder, error)
 
 
 def _call_train(config: Config, overrides: list[str]) -> float:
@@ -175,45 +192,86 @@ def _call_train(config: Config, overrides: list[str]) -> float:
 
 
 def _sweep(overrides: Sequence[str]) -> int:
-    from maskrcnn.config.compose import compose_combinations
-    from maskrcnn.workflows.sweep import JobFailedError, describe_jobs, read_jobs
+    from maskrcnn.config.compose import compose_combinations, compose_fixed
+    from maskrcnn.workflows.sweep_parent import run_sweep
 
     line = _prepare(overrides, multirun=True)
-    _refuse([problem for _, config in compose_combinations(line) for problem in _problems(config)])
-    folder = _output_folder(line.overrides, "hydra.sweep", "sweep")
-    failed = False
-    try:
-        arguments = ["--multirun", *line.overrides, *_sent_to(folder, "hydra.sweep")]
-        _run_hydra(_sweep_job, arguments, line.config_name)
-    except JobFailedError:
-        failed = True  # Each failed job has said why.
-    if folder is not None:
-        jobs = read_jobs(folder)
-        print(describe_jobs(jobs), flush=True)
-        failed = failed or any(job.failed for job in jobs)
-        _complain_of_failures([job.folder.name for job in jobs if job.failed], len(jobs))
-    return 1 if failed else 0
+    named = _named_sweep_folder(line)
+    configs = [config for _, config in compose_combinations(line)] or [compose_fixed(line)]
+    _refuse([problem for config in configs for problem in _problems(config)])
+
+    def launch(folder: Path) -> None:
+        sent = [] if named is not None else _sent_to(folder, "hydra.sweep")
+        _run_hydra(_sweep_job, ["--multirun", *line.overrides, *_direction(line, configs[0]), *sent], line.config_name)
+
+    def make_folder() -> Path:
+        return cast(Path, _output_folder([], "hydra.sweep", "sweep"))
+
+    return run_sweep(configs[0], _plan(line, configs), launch, named=named, make_folder=make_folder)
 
 
-def _complain_of_failures(names: Sequence[str], total: int) -> None:
-    if names:
-        print(f"{len(names)} of {total} jobs failed: {', '.join(names)}", file=sys.stderr)
+def _plan(line: CommandLine, configs: Sequence[Config]) -> SweepPlan:
+    """What the sweep is; the same command line in the same place is the same sweep."""
+    from maskrcnn.config.compose import combinations
+    from maskrcnn.tracking.environment import usable_cores
+    from maskrcnn.tracking.store import resolve_store
+    from maskrcnn.workflows.naming import config_digest
+    from maskrcnn.workflows.sweep_plan import new_plan
+
+    first = configs[0]
+    fixed = [a.text for a in line.arguments if not a.override.sweep]
+    launcher = [text for text in fixed if text.startswith("hydra/")]
+    store = resolve_store(first.tracking.uri, Path.cwd()).public_uri
+    return new_plan(
+        fixed,
+        [a.text for a in line.arguments if a.override.sweep],
+        combinations(line),
+        threads=first.sweep.threads or usable_cores(),
+        metric=first.sweep.metric,
+        same=[[config_digest(config) for config in configs], launcher, store, first.tracking.experiment],
+    )
 
 
-def _sweep_job(_: Any) -> float:
+def _named_sweep_folder(line: CommandLine) -> Path | None:
+    """The folder that the user has named for a sweep, if any: it must be known before Hydra starts."""
+    given = {a.override.key: a for a in line.arguments}
+    if "hydra.sweep.subdir" in given:
+        raise UsageError("the folders of jobs are their numbers", given["hydra.sweep.subdir"].text, "leave it out")
+    argument = given.get("hydra.sweep.dir")
+    if argument is None:
+        return None
+    folder = str(argument.override.values[0])
+    if "${" in folder:
+        raise UsageError("must be a plain folder", argument.text, "or leave it out: each sweep gets its own")
+    return Path(folder).absolute()
+
+
+def _direction(line: CommandLine, config: Config) -> list[str]:
+    """Optuna looks for the smallest value unless it is told; a higher precision is better."""
+    from maskrcnn.config.validate_sweep import less_is_better
+
+    texts = line.overrides
+    if "hydra/sweeper=optuna" not in texts or any(text.startswith("hydra.sweeper.direction=") for text in texts):
+        return []
+    return [f"hydra.sweeper.direction={'minimize' if less_is_better(config.sweep.metric) else 'maximize'}"]
+
+
+def _sweep_job(composed: Any) -> float:
     """One job, in whatever process the launcher runs it: a child that starts from its overrides alone."""
     from hydra.core.hydra_config import HydraConfig
 
+    from maskrcnn.config.compose import typed
     from maskrcnn.workflows.sweep import run_job
 
     hydra_config = HydraConfig.get()
-    return run_job(list(hydra_config.overrides.task), Path(hydra_config.runtime.output_dir))
+    return run_job(typed(composed), list(hydra_config.overrides.task), Path(hydra_config.runtime.output_dir))
 
 
 def _problems(config: Config) -> list[Problem]:
     from maskrcnn.config.validate import validate, validate_tracking_uri
+    from maskrcnn.config.validate_sweep import check_sweep
 
-    problems = validate(config)
+    problems = [*validate(config), *check_sweep(config)]
     uri = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
     if uri and config.tracking.uri is None and config.tracking.enabled:
         problems += validate_tracking_uri(uri, "MLFLOW_TRACKING_URI")

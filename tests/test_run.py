@@ -126,10 +126,11 @@ def test_a_sweep_runs_each_job_in_a_process_and_fails_if_one_fails(launch, envir
     (folder,) = run_folders(launch)
     assert folder.name.endswith("-sweep")
     assert json.loads((folder / "1" / "metrics.json").read_text())["folder"] == str(folder / "1")
-    assert [line.split() for line in ended.stdout.splitlines()[-2:]] == [
-        ["0", "failed", "seed=13", "head=box"],
-        ["1", "0.200", "seed=2", "head=box"],
-    ]
+    rows = [line.split() for line in ended.stdout.splitlines()]
+    assert ["job", "seed", "status", "box/AP"] in rows
+    assert ["0", "13", "FAILED", "–"] in rows
+    assert ["1", "2", "FINISHED", "0.200"] in rows
+    assert "job 0 failed: step 3: the loss is not finite" in ended.stdout
     assert "1 of 2 jobs failed: 0" in ended.stderr
     assert "Traceback" not in ended.stderr
 

@@ -95,6 +95,29 @@ def compose_line(line: CommandLine) -> Config:
         return _typed(line.config_name, line.overrides)
 
 
+def combinations(line: CommandLine) -> list[list[str]]:
+    """The overrides of each job of a sweep, without Hydra's own, in the order of Hydra's basic sweeper.
+
+    Empty for sweeps that a sweeper draws, or that only Hydra can list (globs).
+    """
+    own = [a for a in line.arguments if a.override.key.partition(".")[0].partition("/")[0] != "hydra"]
+    drawn = any(a.override.key == "hydra/sweeper" and a.override.values != ("basic",) for a in line.arguments)
+    if drawn or not all(argument.alternatives for argument in own):
+        return []
+    return [list(job) for job in itertools.product(*(argument.alternatives for argument in own))]
+
+
+def compose_fixed(line: CommandLine) -> Config:
+    """The configuration that all jobs of a sweep begin with: without the keys that have several values."""
+    with _hydra():
+        return _typed(line.config_name, [a.text for a in line.arguments if not a.override.sweep])
+
+
+def typed(composed: DictConfig) -> Config:
+    """The typed configuration, with absolute paths, of what Hydra hands to a job."""
+    return absolute_paths(cast(Config, OmegaConf.to_object(composed)), Path.cwd())
+
+
 def compose_combinations(line: CommandLine) -> Iterator[tuple[list[str], Config]]:
     """The first `MOST_COMBINATIONS` jobs of a sweep: their overrides and configurations.
 

@@ -67,6 +67,11 @@ class RunFolder:
         newest = {entry["key"]: self.path / entry["file"] for entry in images}
         return {key: newest[key] for key in sorted(newest) if newest[key].is_file()}
 
+    def last_image_steps(self) -> dict[str, int]:
+        """The last step of each image key that the run has logged."""
+        images = (entry for entry, _ in read_entries(self.path) if entry["kind"] == "image")
+        return {entry["key"]: entry["step"] for entry in images}
+
     def curves(self) -> dict[str, list[tuple[int, float]]]:
         """Step and value of every metric that the run has logged, from its journal; the last value of a step counts."""
         curves: dict[str, dict[int, float]] = {}

@@ -65,7 +65,8 @@ def figure_pixels(figure: Figure) -> np.ndarray:
     return np.array(np.asarray(canvas.buffer_rgba())[..., :3])
 
 
-def _tidy(axes: Axes) -> None:
+def tidy_axes(axes: Axes) -> None:
+    """No frame above and right, a pale grid behind the lines."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(True, color="#e4e4e4", linewidth=0.8)
     axes.set_axisbelow(True)
@@ -79,7 +80,7 @@ def precision_recall_figure(curves: Mapping[str, PrecisionCurves]) -> Figure:
     """
     kinds = {kind: curve for kind, curve in curves.items() if len(curve.categories)}
     if not kinds:
-        return _notice("no category has ground truth: no precision–recall curve")
+        return figure_notice("no category has ground truth: no precision–recall curve")
     figure = new_figure(10.5, 4.9 * len(kinds))
     for row, (kind, curve) in enumerate(kinds.items()):
         measure = "OKS" if kind == "keypoint" else "IoU"
@@ -89,7 +90,7 @@ def precision_recall_figure(curves: Mapping[str, PrecisionCurves]) -> Figure:
         left.set_title(f"{TITLES.get(kind, kind)}: mean over {_counted(len(curve.categories), 'category')}")
         right.set_title(f"{TITLES.get(kind, kind)}: each category at {measure} 0.50")
         for axes in (left, right):
-            _tidy(axes)
+            tidy_axes(axes)
             axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
     return figure
 
@@ -124,7 +125,8 @@ def _legend_below(axes: Axes) -> None:
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3, fontsize=8.5, frameon=False)
 
 
-def _notice(text: str) -> Figure:
+def figure_notice(text: str) -> Figure:
+    """A small figure that says why there is nothing to draw."""
     figure = new_figure(6.0, 2.0)
     figure.text(0.5, 0.5, text, ha="center", va="center", fontsize=11)
     return figure
@@ -136,7 +138,7 @@ def per_category_figure(values: Mapping[str, float | None], title: str = "AP per
     Up to 30 categories stand in one column of bars, more in two or three.
     """
     if not values:
-        return _notice("no categories")
+        return figure_notice("no categories")
     ranked = sorted(values.items(), key=lambda item: (item[1] is None, -(item[1] or 0.0)))
     columns = min(3, math.ceil(len(ranked) / 30))
     length = math.ceil(len(ranked) / columns)
@@ -175,7 +177,7 @@ def curves_figure(
     values. An empty mapping gives a figure that says so.
     """
     if not curves:
-        return _notice(f"{title}: nothing recorded" if title else "nothing recorded")
+        return figure_notice(f"{title}: nothing recorded" if title else "nothing recorded")
     figure = new_figure(9.0 if len(curves) > MOST_NAMED_CURVES else 7.6, 4.6)
     axes = figure.add_subplot()
     for k, (name, (steps, values)) in enumerate(curves.items()):
@@ -185,7 +187,7 @@ def curves_figure(
         style = LINE_STYLES[k // len(LINE_COLOURS) % len(LINE_STYLES)]
         marker = "o" if np.count_nonzero(np.isfinite(heights)) <= 30 else None
         axes.plot(np.asarray(steps), heights, style, color=colour, marker=marker, markersize=4, linewidth=2, label=name)
-    _tidy(axes)
+    tidy_axes(axes)
     axes.set(title=title, xlabel=x_label, ylabel=y_label)
     if logarithmic:
         _plain_logarithmic(axes)

@@ -16,11 +16,14 @@ from maskrcnn.training.loop import make_deterministic
 from maskrcnn.visualization.figures import samples_figure
 from maskrcnn.workflows import naming
 from maskrcnn.workflows.datasets import Data, load_data, write_subset
+from maskrcnn.workflows.finetune import fitted
 from maskrcnn.workflows.finish import print_links, report_run
+from maskrcnn.workflows.panels import write_panels
 from maskrcnn.workflows.pretrained import adopt, open_pretrained
 from maskrcnn.workflows.report import ENVIRONMENT
-from maskrcnn.workflows.resume import find_unfinished
+from maskrcnn.workflows.resume import find_to_resume
 from maskrcnn.workflows.session import Clock, Session
+from maskrcnn.workflows.tracked_run import open_run
 
 
 def train(config: Config, output_dir: Path, overrides: Sequence[str]) -> float:
@@ -33,22 +36,15 @@ def train(config: Config, output_dir: Path, overrides: Sequence[str]) -> float:
     pretrained = open_pretrained(config)
     if pretrained is not None:
         config = adopt(config, pretrained, overrides)
-    unfinished = find_unfinished(config, Path.cwd()) if config.training.resume == "auto" else None
-    folder = unfinished or output_dir
     keras.config.set_dtype_policy(config.training.precision)
     make_deterministic(config.seed, naming.is_deterministic(config))
     with clock.measure("data"):
         data = load_data(config)
     print(data.samples.to_text(), flush=True)
-    with Tracker.start(
-        run_folder=folder,
-        uri=config.tracking.uri,
-        experiment=config.tracking.experiment,
-        name=config.tracking.run_name or naming.run_name(config, overrides),
-        params=naming.headline_params(config),
-        tags={"config_digest": naming.config_digest(config), "overrides": " ".join(overrides)},
-        enabled=config.tracking.enabled,
-    ) as tracker:
+    config = fitted(config, data.train, overrides)
+    unfinished = find_to_resume(config, output_dir, Path.cwd())
+    folder = unfinished or output_dir
+    with open_run(config, overrides, folder) as tracker:
         _log_inputs(config, data, tracker)
         with clock.measure("build"):
             session = Session.build(config, data, folder, tracker, clock, pretrained)
@@ -56,6 +52,7 @@ def train(config: Config, output_dir: Path, overrides: Sequence[str]) -> float:
             session.restore()
         session.run()
         figures = session.finish()
+        write_panels(config, data.test, session.monitor.pictures, figures.detections, folder)
         report_run(config, data, tracker, figures, folder)
     print_links(tracker)
     return figures.metrics.get(naming.headline(config)) or 0.0
