@@ -45,10 +45,12 @@ def stem_rules(get_layer: GetLayer, prefix: str) -> Iterator[Rule]:
 
 def stage_rules(get_layer: GetLayer, name: str, stage: int, prefix: str) -> Iterator[Rule]:
     """The blocks of a stage (2…5) of the ResNet that is called `name` here."""
-    for block in range(1, RESNETS[name].blocks[stage - 2] + 1):
+    variant = RESNETS[name]
+    for block in range(1, variant.blocks[stage - 2] + 1):
         ours, theirs = f"res{stage}_{block}", f"{prefix}res{stage}.{block - 1}"
-        places = {f"{theirs}.conv{k}": (f"{ours}_conv{k}", f"{ours}_norm{k}") for k in range(1, 4)}
-        if block == 1:
+        numbers = range(1, 4 if variant.bottleneck else 3)
+        places = {f"{theirs}.conv{k}": (f"{ours}_conv{k}", f"{ours}_norm{k}") for k in numbers}
+        if block == 1 and (stage > 2 or variant.bottleneck):
             places[f"{theirs}.shortcut"] = (f"{ours}_shortcut_conv", f"{ours}_shortcut_norm")
         for source, (conv, norm) in places.items():
             yield from convolution_rules(get_layer(conv), source)

@@ -28,10 +28,13 @@ from maskrcnn.prediction.predictor import Predictor
 from maskrcnn.structures import Conventions, DetectorSettings, KeypointSchema
 from maskrcnn.training.optimizers import build_optimizer
 from maskrcnn.training.schedules import WarmupSchedule
+from maskrcnn.weights.backbones import backbone_conventions, fill_backbone
+from maskrcnn.weights.files import read_weights
 from maskrcnn.weights.transfer import transfer
 from maskrcnn.workflows.datasets import Data
 
 EVALUATION_SEED = 0
+KERAS_SUFFIXES = (".h5", ".keras")
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,8 @@ def _conventions(config: Config) -> Conventions:
         return given
     if config.weights.backbone == "imagenet":
         return imagenet_conventions(config.backbone, given)
+    if _is_foreign(config.weights.backbone):
+        return _foreign_conventions(config.weights.backbone, given)
     order, mean, std = backbone_pixels(config.backbone)
     return dataclasses.replace(given, channel_order=order, pixel_mean=list(mean), pixel_std=list(std))
 
@@ -121,11 +126,24 @@ def load_weights(config: Config, detector: Detector) -> None:
             path = keras_application_weights(imagenet_network(config.backbone))
         else:
             path = Path(where)
-        load_backbone_weights(detector.backbone, path)
+        if _is_foreign(path):
+            fill_backbone(detector, read_weights(path))
+        else:
+            load_backbone_weights(detector.backbone, path, head=detector.res5_head)
     except UserError as error:
         if not config.weights.allow_random:
             hint = error.problem.hint or "give a file, or weights.allow_random=true to train from random weights"
             raise UserError(error.problem.what, error.problem.where or "weights.backbone", hint) from error
+
+
+def _foreign_conventions(path: str | Path, given: Conventions) -> Conventions:
+    """The file is read here for its names and later for its weights: between the two nothing holds it."""
+    return backbone_conventions(read_weights(path), given) if Path(path).is_file() else given
+
+
+def _is_foreign(path: str | Path) -> bool:
+    """Whether a backbone's file is another program's (torchvision, Detectron2, Caffe2), not Keras'."""
+    return Path(path).suffix not in KERAS_SUFFIXES
 
 
 def model_metadata(config: Config, dataset: Dataset, schema: KeypointSchema | None) -> dict[str, Any]:

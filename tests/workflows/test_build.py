@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
+
 from maskrcnn.config.schema import Config
 from maskrcnn.structures import BackboneSettings, Conventions
 from maskrcnn.workflows.build import detector_settings
@@ -29,3 +33,10 @@ def test_a_file_and_random_weights_leave_the_architecture_alone() -> None:
 def test_pixels_that_the_user_gave_win() -> None:
     found = conventions(BackboneSettings("mobilenetv2"), "imagenet", pixel_mean=[1.0, 2.0, 3.0])
     assert found.pixel_mean == [1.0, 2.0, 3.0]
+
+
+def test_a_backbone_of_another_program_brings_its_own_conventions(tmp_path: Path) -> None:
+    names = {"res2_0_branch2a_w": np.zeros((64, 64, 1, 1), "float32"), "conv1_w": np.zeros((64, 3, 7, 7), "float32")}
+    np.savez(tmp_path / "R-50.npz", **names)
+    found = conventions(BackboneSettings("resnet50", norm="frozen"), str(tmp_path / "R-50.npz"))
+    assert (found.channel_order, found.pixel_std, found.stride_in_1x1) == ("bgr", [1.0] * 3, True)

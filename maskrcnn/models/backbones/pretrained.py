@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import warnings
 from collections.abc import Iterator
@@ -62,11 +63,12 @@ def imagenet_conventions(settings: BackboneSettings, conventions: Conventions) -
     return dataclasses.replace(conventions, channel_order=order, pixel_mean=list(mean), pixel_std=list(std))
 
 
-def load_backbone_weights(backbone: keras.Model, path: str | os.PathLike[str]) -> None:
+def load_backbone_weights(backbone: keras.Model, path: str | os.PathLike[str], head: keras.Model | None = None) -> None:
     """Fill a backbone of `build_backbone` from a Keras weights file, all of it.
 
     Args:
         backbone: its `settings` and `conventions` say what it is.
+        head: res5 where it is the head of each RoI; a ResNet of `keras.applications` fills it too.
         path: the file of the stock network of `imagenet_network` without classifier (`notop.h5`, `.weights.h5`), or a
             `.weights.h5` that the backbone itself has saved.
 
@@ -79,7 +81,9 @@ def load_backbone_weights(backbone: keras.Model, path: str | os.PathLike[str]) -
         raise UserError("no such file", where=file, hint="give a Keras weights file (.weights.h5 or notop.h5)")
     settings: BackboneSettings = backbone.settings
     if settings.name in RESNETS:
-        loaders = [_load_own, *([_load_resnet] if settings.name in RESNET_NETWORKS else [])]
+        loaders = [_load_own]
+        if settings.name in RESNET_NETWORKS:
+            loaders.append(functools.partial(_load_resnet, head=head))
     else:
         loaders = [_load_own] if settings.name == "small" else [_load_stock, _load_own]
     before, causes = backbone.get_weights(), []
@@ -118,7 +122,7 @@ def _load_stock(backbone: keras.Model, file: str) -> None:
     backbone.set_weights(cut_application(stock, backbone.settings, "stock").get_weights())
 
 
-def _load_resnet(backbone: keras.Model, file: str) -> None:
+def _load_resnet(backbone: keras.Model, file: str, head: keras.Model | None = None) -> None:
     """Take over a ResNet of `keras.applications`, whose convolutions have biases: they move into the norms' means."""
     stock = stock_network(RESNET_NETWORKS[backbone.settings.name])
     _load_whole(stock, file)
@@ -131,10 +135,11 @@ def _load_resnet(backbone: keras.Model, file: str) -> None:
     if backbone.settings.norm == "group":
         raise UserError("these weights need batch norms", where="backbone.norm", hint="choose frozen or batch")
     for ours, theirs in _resnet_layers(backbone.settings.name):
+        owner = head if head is not None and ours[0].startswith("res5") else backbone
         kernel, bias = stock.get_layer(f"{theirs}_conv").get_weights()
         gamma, beta, mean, variance = stock.get_layer(f"{theirs}_bn").get_weights()
-        backbone.get_layer(_tagged(ours, "conv")).set_weights([kernel])
-        _set_norm(backbone.get_layer(_tagged(ours, "norm")), gamma, beta, mean - bias, variance)
+        owner.get_layer(_tagged(ours, "conv")).set_weights([kernel])
+        _set_norm(owner.get_layer(_tagged(ours, "norm")), gamma, beta, mean - bias, variance)
 
 
 def _resnet_layers(name: str) -> Iterator[tuple[tuple[str, str], str]]:
