@@ -168,3 +168,24 @@ def _judge_person(
     # np.spacing(1): pycocotools' own guard against an area of 0
     oks = np.exp(-(distance**2) / (2.0 * (annotation.area + np.spacing(1)) * (2.0 * sigmas) ** 2))
     return np.stack([labelled, correct, swapped, oks * labelled]).astype(np.float64)
+
+
+def worst_poses(dataset: Dataset, detections: Sequence[Detections], count: int) -> list[int]:
+    """Rows of at most `count` images, first the one with the found person of lowest OKS; images without one are not in.
+
+    A person's OKS is the mean over its labelled joints.
+
+    Args and errors as `judge_joints`.
+    """
+    check_detections(dataset, detections, ("keypoints",))
+    assert dataset.schema is not None  # checked with the detections
+    sigmas, partners = schema_sigmas(dataset), np.array(dataset.schema.flip_permutation)
+    lowest: dict[int, float] = {}
+    for position, (image, found) in enumerate(zip(dataset.images, detections)):
+        for annotation, row in match_persons(image, found):
+            truth = keypoints_of_schema(annotation, dataset)
+            if row is not None and (truth[:, 2] > 0).any():
+                assert found.keypoints is not None  # checked with the detections
+                judged = _judge_person(annotation, truth, found.keypoints[row], sigmas, partners)
+                lowest[position] = min(lowest.get(position, 1.0), float(judged[3].sum() / judged[0].sum()))
+    return sorted(lowest, key=lambda position: (lowest[position], position))[:count]

@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from maskrcnn.config.schema import Config
 from maskrcnn.data.detections import Detections
 from maskrcnn.data.images import read_record
 from maskrcnn.data.joints import joints_sentence
 from maskrcnn.data.records import Dataset
 from maskrcnn.evaluation.coco import Evaluation, evaluate
-from maskrcnn.evaluation.joints import JointTable, judge_joints
+from maskrcnn.evaluation.joints import JointTable, judge_joints, worst_poses
 from maskrcnn.evaluation.operating_point import OperatingPoint, operating_point, rank_worst
 from maskrcnn.prediction.predictor import Predictor
 from maskrcnn.tracking.pictures import write_image
@@ -30,7 +32,7 @@ from maskrcnn.workflows.predictions import predict_dataset
 from maskrcnn.workflows.report import write_run_report
 
 WORST_IMAGES = 8
-WORST = Path("figures", "worst_images.png")
+WORST, WORST_POSES = Path("figures", "worst_images.png"), Path("figures", "worst_poses.png")
 SHOWN = ("box/AP", "box/AP50", "mask/AP", "mask/AP50", "keypoint/AP", "keypoint/AP50", "seconds/total")
 
 
@@ -92,8 +94,8 @@ def report_run(config: Config, data: Data, tracker: Tracker, figures: FinalFigur
         "per_category",
         per_category_figure({str(row["category"]): row.get(headline) for row in figures.evaluation.per_category}),
     )
-    _write_worst_images(config, data.test, figures, folder)
-    tracker.artifact(folder / WORST, "figures")
+    for path in _write_worst_images(config, data.test, figures, folder):
+        tracker.artifact(path, "figures")
     tracker.artifact(folder / MODELS[0], "model")
     tracker.artifact(write_run_report(folder, ending=True))
     _print_summary(data, figures, tracker)
@@ -111,20 +113,30 @@ def _log_joints(test: Dataset, joints: JointTable, tracker: Tracker) -> None:
     tracker.figure("per_joint", joints_figure(columns, test.schema, title))
 
 
-def _write_worst_images(config: Config, test: Dataset, figures: FinalFigures, folder: Path) -> None:
-    """The images that went worst, ground truth beside prediction, in one picture."""
-    names = list(test.category_names)
-    rows = []
-    for worst in rank_worst(test, figures.point, WORST_IMAGES):
-        record = test.images[worst.row]
-        image = read_record(record)
-        found = figures.detections[worst.row]
-        schema = test.schema if config.head.keypoints else None
-        score = config.evaluation.picture_score
-        rows.append([side_by_side(image, record.annotations, found, names, schema=schema, min_score=score)])
-    path = folder / WORST
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_image(path, contact_sheet(rows, cell=800))
+def _write_worst_images(config: Config, test: Dataset, figures: FinalFigures, folder: Path) -> list[Path]:
+    """The images that went worst, in one picture; under a keypoint head those with the worst poses in another."""
+    chosen = {WORST: [worst.row for worst in rank_worst(test, figures.point, WORST_IMAGES)]}
+    if figures.joints is not None:
+        chosen[WORST_POSES] = worst_poses(test, figures.detections, WORST_IMAGES)
+    for path, rows in chosen.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        pictures = [_beside_truth(config, test, figures, row) for row in rows]
+        write_image(folder / path, contact_sheet([pictures[k : k + 2] for k in range(0, len(pictures), 2)], cell=640))
+    return [folder / path for path in chosen]
+
+
+def _beside_truth(config: Config, test: Dataset, figures: FinalFigures, row: int) -> np.ndarray:
+    """Ground truth beside prediction of one test image."""
+    record = test.images[row]
+    schema = test.schema if config.head.keypoints else None
+    return side_by_side(
+        read_record(record),
+        record.annotations,
+        figures.detections[row],
+        test.category_names,
+        schema=schema,
+        min_score=config.evaluation.picture_score,
+    )
 
 
 def _print_summary(data: Data, figures: FinalFigures, tracker: Tracker) -> None:

@@ -26,6 +26,7 @@ SUBTITLES = {
     "figures/per_category.png": "Average precision per category",
     "figures/per_joint.png": "How well each joint lies, over the persons that were found",
     "figures/worst_images.png": "The images that went worst (ground truth beside prediction)",
+    "figures/worst_poses.png": "The persons found whose joints lie worst (ground truth beside prediction)",
 }
 
 

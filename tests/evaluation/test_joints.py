@@ -15,7 +15,7 @@ from pycocotools.cocoeval import COCOeval
 from maskrcnn.data.detections import Detections
 from maskrcnn.data.records import Annotation, Category, Dataset, ImageRecord
 from maskrcnn.errors import UserError
-from maskrcnn.evaluation.joints import JointTable, judge_joints
+from maskrcnn.evaluation.joints import JointTable, judge_joints, worst_poses
 from maskrcnn.structures import KeypointSchema
 
 FACE = KeypointSchema(
@@ -168,6 +168,14 @@ def test_a_subset_of_joints_is_judged_like_those_joints_of_the_whole() -> None:
 def test_detections_without_keypoints_are_refused() -> None:
     with pytest.raises(UserError, match="no keypoints"):
         judge_joints(dataset_of([person()]), [replace(found([person()]), keypoints=None)])
+
+
+def test_worst_poses_come_first_and_images_without_a_found_person_not_at_all() -> None:
+    good, bad, worse = found([person()]), moved(found([person()]), 0, 8, 0), moved(found([person()]), 2, 90, 90)
+    missed = Detections.empty(SIDE, SIDE, num_keypoints=3)
+    dataset = dataset_of(*[[person()]] * 4, [])
+    assert worst_poses(dataset, [good, bad, missed, worse, missed], 9) == [3, 1, 0]
+    assert worst_poses(dataset, [good, bad, missed, worse, missed], 1) == [3]
 
 
 def test_the_table_ends_with_the_mean_over_the_joints() -> None:
