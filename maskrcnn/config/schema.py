@@ -171,7 +171,7 @@ class TrainingConfig:
     resume: str = "never"
     """never | auto: go on with the newest unfinished run of the same configuration, if there is one."""
     from_data: bool = False
-    """Schedule, rate and augmentation follow from the training part (`maskrcnn.config.finetune`), but for typed keys."""
+    """Schedule, rate and augmentation follow from the training part (`config.finetune`), except for typed keys."""
     checkpoint_minutes: float = 5.0
     """Wall time between checkpoints for resuming; 0: after each step."""
 
