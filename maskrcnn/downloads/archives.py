@@ -10,7 +10,7 @@ import zlib
 from contextlib import suppress
 from pathlib import Path
 
-from maskrcnn.downloads.cache import disk_full, one_at_a_time, writing_to
+from maskrcnn.downloads.cache import disk_full, is_there, one_at_a_time, writing_to
 from maskrcnn.errors import UserError
 
 LARGEST_MEMBER = 4 << 30
@@ -28,7 +28,7 @@ def extract_member(archive: Path, member: str, target: Path) -> Path:
         UserError: no ZIP, no such file in it, sizes beyond `LARGEST_MEMBER` or `LARGEST_RATIO`, damage, a full disk.
     """
     with writing_to(target.parent), one_at_a_time(target):
-        if target.is_file():
+        if is_there(target):
             return target
         part = target.with_name(f"{target.name}.{os.getpid()}.part")
         try:

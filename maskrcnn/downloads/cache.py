@@ -56,6 +56,14 @@ def digest(path: Path, algorithm: str) -> str:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
+def is_there(path: Path) -> bool:
+    """Whether a file has arrived: it appears only when it was checked; one of no bytes is left by a power failure."""
+    try:
+        return path.is_file() and path.stat().st_size > 0
+    except OSError:
+        return False
+
+
 @contextlib.contextmanager
 def writing_to(folder: Path) -> Iterator[None]:
     """Makes the folder; a disk that is full or refuses becomes a `UserError` that names the folder."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from maskrcnn.downloads.archives import extract_member
+from maskrcnn.downloads.cache import is_there
 from maskrcnn.downloads.files import Wanted, fetch, fetch_all
 
 OFFICIAL = "http://images.cocodataset.org"
@@ -76,7 +77,7 @@ class CocoServer:
         """
         folder = self.folder / "annotations"
         target = folder / name
-        if target.is_file():
+        if is_there(target):
             return target
         archive = fetch(
             f"{self.url.rstrip('/')}/annotations/annotations_trainval{year}.zip",

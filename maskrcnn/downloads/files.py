@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from maskrcnn.downloads import transfer as connection
-from maskrcnn.downloads.cache import Checks, cache_folder, one_at_a_time, writing_to
+from maskrcnn.downloads.cache import Checks, cache_folder, is_there, one_at_a_time, writing_to
 from maskrcnn.downloads.transfer import Outcome, TryAgain
 from maskrcnn.errors import UserError
 from maskrcnn.progress import ProgressLine
@@ -22,16 +22,27 @@ ATTEMPTS = 3
 CONNECTIONS = 16
 """Small files that are fetched side by side: most of their time is waiting for the first byte."""
 
+LARGEST_SMALL_FILE = 64 << 20
+"""Bytes of one file of many: COCO's largest picture has less than 1 MiB."""
+
 _PART = ".part"
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """One file of many: its address, its place, and what is wrong with a file that arrived there ("": nothing)."""
+    """One file of many.
+
+    Attributes:
+        url: its address.
+        path: its place.
+        fault: what is wrong with a file that arrived ("": nothing).
+        limit: bytes that it cannot have more of.
+    """
 
     url: str
     path: Path
     fault: Callable[[Path], str]
+    limit: int = LARGEST_SMALL_FILE
 
 
 def fetch(
@@ -87,7 +98,7 @@ def fetch_all(wanted: Sequence[Wanted], folder: Path, *, label: str, connections
         UserError: of the first file that cannot be had; the others are given up.
     """
     with writing_to(folder), one_at_a_time(folder / "fetching"):
-        missing = [item for item in wanted if not _is_there(item.path)]
+        missing = [item for item in wanted if not is_there(item.path)]
         for parent in {item.path.parent for item in missing}:
             parent.mkdir(parents=True, exist_ok=True)
             _sweep(parent)
@@ -111,7 +122,7 @@ def _fill(part: Path, url: str, target: Path, checks: Checks, label: str) -> Non
     outcome: Outcome | None = None
     for attempt in range(1, ATTEMPTS + 1):
         before = part.stat().st_size if part.exists() else 0
-        outcome = _connect(part, url, target, label, attempt)
+        outcome = _connect(part, url, target, label, checks.size, attempt)
         if outcome is None:
             continue
         if outcome.is_complete:
@@ -124,23 +135,15 @@ def _fill(part: Path, url: str, target: Path, checks: Checks, label: str) -> Non
     raise UserError(f"the connection was cut off after {after}{total} bytes", where=url, hint=hint)
 
 
-def _connect(part: Path, url: str, target: Path, label: str, attempt: int) -> Outcome | None:
+def _connect(part: Path, url: str, target: Path, label: str, limit: int | None, attempt: int) -> Outcome | None:
     """One connection; None, after a pause, for a failure that may pass, unless this was the last attempt."""
     try:
-        return connection.transfer(part, url, target, label)
+        return connection.transfer(part, url, target, label, limit)
     except TryAgain as failure:
         if attempt == ATTEMPTS:
             raise failure.error from failure
         connection.pause(2.0 ** (attempt - 1) if failure.seconds is None else failure.seconds)
         return None
-
-
-def _is_there(path: Path) -> bool:
-    """A file appears only when it was checked; one of no bytes is left by a machine that lost its power."""
-    try:
-        return path.stat().st_size > 0
-    except OSError:
-        return False
 
 
 def _sweep(folder: Path) -> None:
@@ -180,7 +183,7 @@ def _fetch_one(item: Wanted) -> None:
     try:
         for attempt in range(1, ATTEMPTS + 1):
             part.unlink(missing_ok=True)
-            outcome = _connect(part, item.url, item.path, "", attempt)
+            outcome = _connect(part, item.url, item.path, "", item.limit, attempt)
             if outcome is None:
                 continue
             complaint = _complaint(outcome, part) or item.fault(part)

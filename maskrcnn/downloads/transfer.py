@@ -69,7 +69,7 @@ class Outcome:
         return not self.cut and (self.total is None or self.after == self.total)
 
 
-def transfer(part: Path, url: str, target: Path, label: str) -> Outcome:
+def transfer(part: Path, url: str, target: Path, label: str, limit: int | None = None) -> Outcome:
     """Append to `part` what is missing; a server that cannot go on there sends the file from its beginning.
 
     Args:
@@ -77,6 +77,7 @@ def transfer(part: Path, url: str, target: Path, label: str) -> Outcome:
         url: http(s).
         target: where the file will stand in the end, for messages.
         label: of the progress line; empty: none.
+        limit: bytes that the file cannot have more of; None: whatever the disk holds.
 
     Raises:
         TryAgain: the server is busy, or the connection was reset before it answered.
@@ -88,17 +89,23 @@ def transfer(part: Path, url: str, target: Path, label: str) -> Outcome:
         with _open(url, start) as answer:
             if not _continues(answer, start):
                 if answer.status == http.HTTPStatus.PARTIAL_CONTENT:
-                    return _begin_anew(part, url, target, label, start)
+                    return _begin_anew(part, url, target, label, limit, start)
                 start = 0
             _refuse_other(answer, url, by_hand)
             total = start + answer.length if answer.length is not None else None
+            too_long = UserError(f"the server sends more than the {limit} bytes of the file", where=url, hint=by_hand)
+            if limit is not None and total is not None and total > limit:
+                raise too_long
             _demand_room(part.parent, (total or 0) - start)
             with part.open("ab" if start else "wb") as file:
-                after, cut = _copy(answer, file, start, total, label)
+                after, cut = _copy(answer, file, start, total, label, limit)
+            if limit is not None and after > limit:
+                part.unlink()
+                raise too_long
             return Outcome(after, total, cut, _told_md5(answer))
     except urllib.error.HTTPError as error:
         if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and start:
-            return _begin_anew(part, url, target, label, start)  # longer than the file is now
+            return _begin_anew(part, url, target, label, limit, start)  # longer than the file is now
         raise _judge_status(error, url, by_hand) from error
     except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
         if isinstance(error, OSError) and error.filename is not None:
@@ -143,12 +150,12 @@ def _continues(answer: http.client.HTTPResponse, start: int) -> bool:
     return (answer.headers.get("Content-Range") or "").startswith(f"bytes {start}-")
 
 
-def _begin_anew(part: Path, url: str, target: Path, label: str, start: int) -> Outcome:
+def _begin_anew(part: Path, url: str, target: Path, label: str, limit: int | None, start: int) -> Outcome:
     """Another connection from the beginning. Raises UserError if this one was from there already."""
     if not start:
         raise UserError("the server sends a part of the file that was not asked for", where=url, hint="try again")
     part.unlink(missing_ok=True)
-    return transfer(part, url, target, label)
+    return transfer(part, url, target, label, limit)
 
 
 def _refuse_other(answer: http.client.HTTPResponse, url: str, by_hand: str) -> None:
@@ -212,9 +219,12 @@ def _judge_failure(error: Exception, url: str, by_hand: str) -> Exception:
 
 
 def _copy(
-    answer: http.client.HTTPResponse, file: IO[bytes], start: int, total: int | None, label: str
+    answer: http.client.HTTPResponse, file: IO[bytes], start: int, total: int | None, label: str, limit: int | None
 ) -> tuple[int, bool]:
-    """Write the answer to the file, with a progress line in MiB; (the file's length, whether it was cut off)."""
+    """Write the answer to the file, with a progress line in MiB; (the file's length, whether it was cut off).
+
+    Ends where the file has become longer than `limit`.
+    """
     line = ProgressLine(None if total is None else -(-total // CHUNK_BYTES), f"{label} (MiB)") if label else None
     begun, first, shown = time.monotonic(), start, 0
     with line or contextlib.nullcontext():
@@ -230,7 +240,7 @@ def _copy(
             if line:
                 line.update(start // CHUNK_BYTES - shown)
                 shown = start // CHUNK_BYTES
-            if _drips(start - first, time.monotonic() - begun):
+            if _drips(start - first, time.monotonic() - begun) or (limit is not None and start > limit):
                 return start, True
 
 

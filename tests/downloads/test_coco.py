@@ -36,7 +36,7 @@ def test_an_annotation_file_that_is_there_needs_no_server(tmp_path):
     coco = CocoServer("http://127.0.0.1:1", tmp_path)
     path = coco.folder / "annotations" / "instances_val2014.json"
     path.parent.mkdir(parents=True)
-    path.touch()
+    path.write_text("{}")
     assert coco.annotations(path.name, 2014) == path
 
 
@@ -61,8 +61,12 @@ def test_the_published_checksum_holds_for_the_official_server_alone():
 def test_an_archive_of_another_content_is_refused_on_the_official_server(server, tmp_path, monkeypatch):
     monkeypatch.setattr("maskrcnn.downloads.coco.OFFICIAL", server.url)
     server.files["/annotations/annotations_trainval2017.zip"] = archive("instances_val2017.json")
+    coco = CocoServer(server.url, tmp_path)
     with pytest.raises(UserError, match=r"wrong content: \d+ bytes, expected 252907541"):
-        CocoServer(server.url, tmp_path).annotations("instances_val2017.json", 2017)
+        coco.annotations("instances_val2017.json", 2017)
+    server.always = lambda handler, content: handler.answer(200, b"", length=252_907_542)
+    with pytest.raises(UserError, match="more than the 252907541 bytes of the file"):
+        coco.annotations("instances_val2017.json", 2017)
 
 
 def test_each_address_has_a_folder_of_its_own(tmp_path):

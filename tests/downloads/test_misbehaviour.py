@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import errno
 import hashlib
 import io
@@ -190,6 +191,21 @@ def test_a_disk_that_fills_up_is_named_and_nothing_is_left(server, tmp_path, mon
     monkeypatch.setattr(transfer, "write_chunk", write)
     get(server, tmp_path)
     assert [(tmp_path / name).read_bytes() == RIGHT[name] for name in names] == [True] * len(names)
+
+
+def test_a_file_without_an_end_is_given_up(server, tmp_path):
+    def endless(handler, content):
+        handler.send_response(200)
+        handler.end_headers()
+        with contextlib.suppress(ConnectionError):
+            while True:
+                handler.wfile.write(bytes(1 << 16))
+
+    server.always = endless
+    wanted = Wanted(f"{server.url}/a.jpg", tmp_path / "a.jpg", picture_fault, limit=1 << 20)
+    with pytest.raises(UserError, match="sends more than the 1048576 bytes of the file"):
+        fetch_all([wanted], tmp_path, label="")
+    assert [path.name for path in tmp_path.iterdir()] == ["fetching.lock"]
 
 
 def test_a_file_that_cannot_fit_is_not_begun(server, tmp_path, monkeypatch):
