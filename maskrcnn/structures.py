@@ -131,6 +131,9 @@ class RoISettings:
 
     batch_per_image: int = 512
     positive_fraction: float = 0.25
+    dense_positives: int = 0
+    """At most so many positives of an image train the mask and the keypoint head, whose cost is theirs alone; 0: all
+    (the paper)."""
     positive_iou: float = 0.5
     score_threshold: float = 0.05
     nms_iou: float = 0.5

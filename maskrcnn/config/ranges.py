@@ -69,6 +69,7 @@ RANGES: dict[str, Range] = {
     "rpn.nms_iou": SOME_SHARE,
     "roi.batch_per_image": Range(1, 100_000),
     "roi.positive_fraction": SOME_SHARE,
+    "roi.dense_positives": Range(0, 100_000),
     "roi.positive_iou": SOME_SHARE,
     "roi.score_threshold": PART,
     "roi.nms_iou": SOME_SHARE,

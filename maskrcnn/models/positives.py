@@ -41,10 +41,16 @@ class RoIRows:
 
 
 def rows_of_positives(rois: SampledRoIs, settings: RoISettings, annotated: Tensor) -> RoIRows:
-    """The positive rows of a sample, which come first in each image, whose ground truth is `annotated` [B, M]."""
+    """The positive rows of a sample, which come first in each image, whose ground truth is `annotated` [B, M].
+
+    Positives are in random order, so the first `settings.dense_positives` of them are a random choice.
+    """
     limit = max(1, int(settings.batch_per_image * settings.positive_fraction))
     taught = ops.take_along_axis(ops.cast(annotated, "bool"), rois.matched[:, :limit], axis=1)
     positive = ops.logical_and(rois.states[:, :limit] == 1, taught)
+    if settings.dense_positives:
+        place = ops.cumsum(ops.cast(positive, "int32"), axis=1)
+        positive = ops.logical_and(positive, place <= settings.dense_positives)
     return _rows(rois.boxes[:, :limit], positive, rois.labels[:, :limit], rois.matched[:, :limit])
 
 
