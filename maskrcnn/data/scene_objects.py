@@ -119,15 +119,15 @@ def _pose(rng: np.random.Generator) -> tuple[np.ndarray, float]:
         _place_limb(joints, (f"{name}_shoulder", f"{name}_elbow", f"{name}_wrist"), _arm_angles(rng), 0.17, side, rng)
         _place_limb(joints, (f"{name}_hip", f"{name}_knee", f"{name}_ankle"), _leg_angles(rng), 0.23, side, rng)
     _place_face(joints, np.array([0.0, -torso - 0.05 - head_radius]), head_radius, rng)
-    lean = rng.normal(0, 0.25)
+    lean = rng.normal(0, 0.15)
     turn = np.array([[np.cos(lean), -np.sin(lean)], [np.sin(lean), np.cos(lean)]])
     return joints @ turn.T, head_radius
 
 
 def _arm_angles(rng: np.random.Generator) -> tuple[float, float]:
     """Upper arm and forearm, radians from hanging down, outwards positive."""
-    upper = rng.uniform(-0.4, 2.8)
-    return upper, upper + rng.uniform(-1.9, 1.9)
+    upper = rng.uniform(-0.2, 1.8)
+    return upper, upper + rng.uniform(-1.0, 1.4)
 
 
 def _leg_angles(rng: np.random.Generator) -> tuple[float, float]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from maskrcnn.data.scene_objects import Patch, draw_circle, draw_person, draw_square, draw_triangle, random_colour
 
-SCENE_VERSION = 2
+SCENE_VERSION = 3
 """Changes with the code of this module or of `scene_objects`, so that caches of older scenes are not used."""
 
 CATEGORIES = ("person", "circle", "square", "triangle")
@@ -29,12 +29,12 @@ class SceneSettings:
     category_shares: tuple[float, ...] = (0.34, 0.22, 0.22, 0.22)
     """Of persons, circles, squares and triangles."""
     extent: tuple[float, float] = (20 / 128, 100 / 128)
-    """Longer side of most objects, uniform; 20 to 100 px of 128 in PERFORMANCE §4.1."""
+    """Longer side of most objects, uniform in its logarithm; 20 to 100 px of 128 in PERFORMANCE §4.1."""
     small_extent: tuple[float, float] = (12 / 128, 20 / 128)
-    small_share: float = 0.07
+    small_share: float = 0.03
     large_extent: tuple[float, float] = (0.75, 0.85)
     large_share: float = 0.03
-    limb_width: float = 0.07
+    limb_width: float = 0.09
     """Width of limbs as a share of the person's extent; at least 2 px."""
     min_visible: float = 0.2
     """Objects with a smaller visible part (of all their pixels, also those outside the image) stay as clutter."""
@@ -49,9 +49,9 @@ class SceneSettings:
     """An object's centre keeps this share of its extent from the border: the rest may lie outside."""
     neighbour_share: float = 0.15
     """Objects after the first that are set down near the one before, so that they overlap."""
-    texture: tuple[float, float] = (6.0, 24.0)
+    texture: tuple[float, float] = (3.0, 12.0)
     """Amplitude of the background's noise, in grey levels; stripes have up to the same."""
-    pixel_noise: tuple[float, float] = (4.0, 14.0)
+    pixel_noise: tuple[float, float] = (1.0, 5.0)
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,8 @@ def _draw_extent(settings: SceneSettings, rng: np.random.Generator) -> float:
         return rng.uniform(*settings.small_extent)
     if kind < settings.small_share + settings.large_share:
         return rng.uniform(*settings.large_extent)
-    return rng.uniform(*settings.extent)
+    low, high = settings.extent
+    return float(low * (high / low) ** rng.uniform())
 
 
 def _draw(category: str, extent: float, settings: SceneSettings, rng: np.random.Generator) -> Patch:
