@@ -79,7 +79,7 @@ def inspect(
         findings.fault("no images", "images", "the list is empty: there is nothing to learn from")
     entries = Entries(str(annotations), checked_images, categories, document.annotations, document.sizes)
     folders = [] if folder is None else [folder]
-    return inspect_entries(entries, folders, head=head, decode_images=decode_images, keep=keep, all_files=True)
+    return inspect_entries(entries, folders, head=head, decode_images=decode_images, keep=keep, is_whole=True)
 
 
 @dataclass(frozen=True)
@@ -108,23 +108,24 @@ def inspect_entries(
     head: str,
     decode_images: bool,
     keep: bool,
-    all_files: bool = False,
+    is_whole: bool = False,
 ) -> Inspection:
     """The good images and annotations of `entries`, with the report; arguments as `inspect`.
 
     Args:
         folders: where image files are looked for, in this order; none: not at all.
-        all_files: with `decode_images`: other pictures beside those of the entries are worth a warning.
+        is_whole: the entries are all of their file: with nothing to learn in them, or pictures beside them that they do
+            not name, something is wrong.
     """
     findings, categories = entries.images.findings, entries.categories
     entries.images.finish(folders)
     by_id = entries.images.by_id
     if decode_images and folders:
         _check_all_pixels(by_id, findings)
-        if all_files:
+        if is_whole:
             warn_of_unused_files(folders[0].path, by_id.values(), findings)
     checks = AnnotationChecks(by_id, categories, *HEADS[head], findings)
-    contents = Contents(categories, head, findings)
+    contents = Contents(categories, head, findings, is_whole)
     kept: dict[int, list[Annotation]] = defaultdict(list)
     for image_id, annotation in checks.read(entries.annotations()):
         contents.add(by_id[image_id], annotation)

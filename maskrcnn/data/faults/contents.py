@@ -28,6 +28,8 @@ class Contents:
     categories: CheckedCategories
     head: str
     findings: Findings
+    is_whole: bool = True
+    """Of a part of a file nobody expects that there is something to learn: it may be a few test images."""
     total: int = 0
     crowds: int = 0
     instances: Counter[int] = field(default_factory=Counter)
@@ -83,6 +85,8 @@ class Contents:
             findings.fault(kind, "categories", what, "task=segmentation or task=detection")
         elif not categories.kept and not categories.faulty:
             findings.fault(kind, "categories", "the list is empty")
+        elif not self.is_whole:
+            return
         elif not num_entries:
             findings.fault(kind, "annotations", "the list is empty")
         elif not self.total and not num_dropped:
