@@ -47,8 +47,8 @@ lint: install-dev ## format, lint, types, import contracts
 ui: install ## browse the runs at http://127.0.0.1:5000 (PORT=…)
 	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db --workers 1 --port $(or $(PORT),5000)
 
-sweep: install-dev ## an example sweep: box head against mask head
-	$(BIN)/python -m maskrcnn.run -m head=box,mask schedule=tiny $(ARGS)
+sweep: install-dev ## an example sweep of four short runs, compared at its end (ARGS="key=value …")
+	$(BIN)/python -m maskrcnn.run -m head=box,mask seed=0,1 schedule=tiny $(ARGS)
 
 lock: install-dev ## resolve pyproject.toml anew into the lock file
 	$(COMPILE) $(EXTRAS) --output-file $(VENV)/full.txt
