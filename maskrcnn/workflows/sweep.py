@@ -107,7 +107,7 @@ def run_job(config: Config, overrides: Sequence[str], folder: Path) -> float:
     for stale in (METRICS, FAILURE):
         (folder / stale).unlink(missing_ok=True)
     command = [sys.executable, "-m", "maskrcnn.run", *overrides, f"hydra.run.dir={quote(str(folder))}"]
-    code = _wait(subprocess.Popen(command, env=job_environment(plan.threads)))
+    code = _wait(subprocess.Popen(command, env=job_environment(_threads(config, plan))))
     if code != 0:
         _record_failure(config, overrides, folder, code)
         raise JobFailedError(f"job {folder.name} {_in_words(code)}", " ".join(overrides))
@@ -115,6 +115,12 @@ def run_job(config: Config, overrides: Sequence[str], folder: Path) -> float:
     if not metrics:
         raise JobFailedError(f"job {folder.name} left no figures", " ".join(overrides))
     return figure_of(metrics, config.sweep.metric)
+
+
+def _threads(config: Config, plan: SweepPlan) -> int:
+    """As configured, else what the queue has granted, else the cores of the machine where the sweep was started."""
+    granted = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    return config.sweep.threads or (int(granted) if granted.isdigit() else plan.threads)
 
 
 def job_environment(threads: int) -> dict[str, str]:
