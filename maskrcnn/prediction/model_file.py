@@ -6,6 +6,7 @@ its configuration, is refused before Keras sees it, and Keras' safe mode stays o
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import zipfile
@@ -15,11 +16,14 @@ from typing import Any
 
 import keras
 
+from maskrcnn.archives import RefusedFileError, open_h5, open_zip
 from maskrcnn.errors import UserError
 
 SUFFIX = ".keras"
 CONFIG_LIMIT_BYTES = 64 * 2**20
 _DETECTOR = "maskrcnn>Detector"
+_WEIGHTS = "model.weights.h5"
+_MEMBERS = frozenset({"metadata.json", "config.json", _WEIGHTS})
 _HINT = "give a .keras file that this program has saved"
 
 
@@ -73,13 +77,33 @@ def read_config(path: Path) -> dict[str, Any]:
         raise UserError("model file expected, found a folder", where, _HINT)
     _check_beginning(path)
     try:
-        with zipfile.ZipFile(path) as archive:
+        with path.open("rb") as file, open_zip(file) as archive:
+            _check_kind(archive, where)
             damaged = archive.testzip()
             if damaged is not None:
                 raise UserError(f"model file is damaged ({damaged})", where, "copy or download it again")
-            return _read_json(archive, where)
+            config = _read_json(archive, where)
+            _check_weights(archive)
+            return config
+    except RefusedFileError as error:
+        raise UserError(f"model file refused: {error.what}", where, error.hint or _HINT) from None
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
         raise UserError(f"model file is cut off or damaged ({error})", where, "copy or download it again") from None
+
+
+def _check_kind(archive: zipfile.ZipFile, where: str) -> None:
+    """A `.keras` file with nothing but what `save_detector` writes: Keras would unpack assets to disk."""
+    if "config.json" not in archive.namelist() or _WEIGHTS not in archive.namelist():
+        raise UserError("a zip archive, but not a .keras file", where, _HINT)
+    for name in archive.namelist():
+        if name not in _MEMBERS:
+            raise RefusedFileError(f"it holds {name[:80]!r}, which no model of this program has")
+
+
+def _check_weights(archive: zipfile.ZipFile) -> None:
+    """The weights' own file must not lead to other files, nor declare absurd sizes."""
+    with open_h5(io.BytesIO(archive.read(_WEIGHTS))):
+        pass
 
 
 def _check_beginning(path: Path) -> None:
@@ -96,8 +120,6 @@ def _check_beginning(path: Path) -> None:
 
 
 def _read_json(archive: zipfile.ZipFile, where: str) -> dict[str, Any]:
-    if "config.json" not in archive.namelist() or "model.weights.h5" not in archive.namelist():
-        raise UserError("a zip archive, but not a .keras file", where, _HINT)
     if archive.getinfo("config.json").file_size > CONFIG_LIMIT_BYTES:
         raise UserError("model file with an absurdly large configuration", where, _HINT)
     try:

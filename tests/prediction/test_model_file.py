@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -166,3 +169,42 @@ def test_a_zip_archive_of_something_else_is_refused(tmp_path: Path) -> None:
         archive.writestr("readme.txt", "hello")
     with pytest.raises(UserError, match=r"a zip archive, but not a \.keras file"):
         load_detector(path)
+
+
+def _rewritten(source: Path, target: Path, **members: bytes) -> Path:
+    """A copy of an archive with further or replaced members (`__` stands for `.`)."""
+    changed = {name.replace("__", "."): data for name, data in members.items()}
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for name in old.namelist():
+            if name not in changed:
+                new.writestr(name, old.read(name))
+        for name, data in changed.items():
+            new.writestr(name, data)
+    return target
+
+
+def _weights_with(edit: Callable[[h5py.File], None]) -> bytes:
+    held = io.BytesIO()
+    with h5py.File(held, "w") as file:
+        edit(file)
+    return held.getvalue()
+
+
+@pytest.mark.parametrize("name", ["../outside.txt", "/tmp/outside.txt", "assets/x.txt", "a\\..\\b"])
+def test_members_that_a_model_does_not_have_are_refused(model_file: Path, tmp_path: Path, name: str) -> None:
+    path = _rewritten(model_file, tmp_path / "m.keras", **{name: b"x"})
+    with pytest.raises(UserError, match="model file refused"):
+        load_detector(path)
+
+
+def test_weights_that_lead_to_other_files_or_declare_too_much_are_refused(model_file: Path, tmp_path: Path) -> None:
+    def external(file: h5py.File) -> None:
+        file["layers"] = h5py.ExternalLink("other.h5", "/secret")
+
+    def huge(file: h5py.File) -> None:
+        file.create_dataset("w", shape=(2**40,), dtype="f4", chunks=(2**20,))
+
+    for edit, reason in ((external, "is a link"), (huge, "declares")):
+        path = _rewritten(model_file, tmp_path / "m.keras", model__weights__h5=_weights_with(edit))
+        with pytest.raises(UserError, match=reason):
+            load_detector(path)
