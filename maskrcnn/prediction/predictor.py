@@ -193,7 +193,7 @@ class Predictor:
         if len(self.views) > 1:
             outputs, sizes = self._predict_views(images)
         else:
-            images_in, sizes = self._view_batch(images, BASE_VIEW)
+            images_in, sizes = self.prepare(images)
             outputs = self.predict_batch({"images": images_in, "sizes": sizes})
         self.timings.images += len(images)
         return self.to_detections(outputs, sizes[: len(images)].tolist(), [image.shape[:2] for image in images])
@@ -204,12 +204,13 @@ class Predictor:
 
     def _predict_views(self, images: Sequence[np.ndarray]) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Outputs and sizes of the base view, merged from all."""
-        batches = [self._view_batch(images, view) for view in self.views]
+        batches = [self.prepare(images, view) for view in self.views]
         with self.timings.measure("network_s"):
             roi = self.detector.settings.roi
             return merged_outputs(self._stages, self.views, batches, roi, self.schema), batches[0].sizes
 
-    def _view_batch(self, images: Sequence[np.ndarray], view: View) -> ViewBatch:
+    def prepare(self, images: Sequence[np.ndarray], view: View = BASE_VIEW) -> ViewBatch:
+        """The images as the network takes them: resized by the source's rule and padded together."""
         with self.timings.measure("resize_s"):
             resized = [self._resize(image, view) for image in images]
             sizes = np.array([image.shape[:2] for image in resized], np.int32)
