@@ -87,6 +87,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
 def nearest(word: str, names: Iterable[str]) -> str | None:
     """The name most like `word`, upper and lower case alike; None if none is like it."""
     by_lower = {name.lower(): name for name in names}
+    if f"{word.lower()}_fpn" in by_lower:  # a network without its neck: the pyramid is the usual one
+        return by_lower[f"{word.lower()}_fpn"]
     matches = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
     if matches:
         return by_lower[matches[0]]
