@@ -29,6 +29,7 @@ WRAPPERS = ("model", "state_dict", "model_state_dict", "blobs", "module", "net")
 PREFIXES = ("module.", "_orig_mod.")
 """What wrappers for several devices and for compilation put before every name."""
 PICKLES = (".pkl", ".pickle", ".pth", ".pt", ".bin")
+NO_WEIGHTS = "not a weight file"
 HINT = "give a .pth, .pkl, .h5, .npz or .safetensors file of weights"
 DAMAGED = (
     ValueError,
@@ -114,7 +115,7 @@ def _what_it_is(head: bytes) -> str:
         return "a tar archive (also torch's oldest format), which is not read"
     if head[:2] == b"\x1f\x8b":
         return "a gzip archive: unpack it first"
-    return "not a weight file"
+    return NO_WEIGHTS
 
 
 def _read_archive(file: IO[bytes]) -> dict[str, np.ndarray]:
@@ -130,7 +131,7 @@ def _read_archive(file: IO[bytes]) -> dict[str, np.ndarray]:
 def _read_pickle(file: IO[bytes]) -> dict[str, np.ndarray]:
     head = file.read(512)
     file.seek(0)
-    if head.lstrip()[:1] in (b"<", b"{") or head.lstrip().startswith(b"version "):
+    if head.lstrip()[:1] in (b"<", b"{") or _what_it_is(head) != NO_WEIGHTS:
         raise RefusedFileError(_what_it_is(head), HINT)
     bounded = BoundedFile(file)
     if is_legacy(bounded):

@@ -15,8 +15,8 @@ from typing import IO, Any
 
 from maskrcnn.archives import RefusedFileError
 
-MOST_OPCODES = 2_000_000
-"""A detector's state dict has about 20,000."""
+MOST_OPCODES = 500_000
+"""A detector's state dict has about 20,000, a checkpoint with its optimizer 60,000."""
 MOST_LINE_BYTES = 1 << 16
 MOST_INTEGER_BITS = 128
 """Longer integers are no sizes: they only make later arithmetic and printing slow."""
