@@ -11,7 +11,7 @@ import os
 import pickletools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from maskrcnn.archives import RefusedFileError
 
@@ -128,7 +128,7 @@ class _Machine:
         self._memo: dict[int, Any] = {}
 
     def run(self, file: BoundedFile) -> Any:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(cast("IO[bytes]", file))):
             if count > MOST_OPCODES:
                 raise RefusedFileError("a pickle of absurdly many steps")
             name = opcode.name
