@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -32,7 +32,7 @@ class TorchContents:
     """The value of a file, with `Tensor`s in it, and the way to their numbers."""
 
     value: Any
-    byteorder: str
+    byteorder: Literal["<", ">"]
     read_bytes: ReadBytes
 
     def array(self, tensor: Tensor) -> np.ndarray:
@@ -74,7 +74,7 @@ def _top_folder(archive: zipfile.ZipFile) -> str:
     return min(tops)
 
 
-def _byteorder(archive: zipfile.ZipFile, name: str) -> str:
+def _byteorder(archive: zipfile.ZipFile, name: str) -> Literal["<", ">"]:
     if name not in archive.namelist():
         return "<"
     if archive.getinfo(name).file_size > 16:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -79,7 +79,7 @@ class Tensor:
         """Bytes of the tensor as an array of its own."""
         return math.prod(self.shape) * self.itemsize
 
-    def view(self, raw: bytes | bytearray | memoryview, byteorder: str = "<") -> np.ndarray:
+    def view(self, raw: bytes | bytearray | memoryview, byteorder: Literal["<", ">"] = "<") -> np.ndarray:
         """The tensor, without a copy where its type is NumPy's.
 
         Args:
