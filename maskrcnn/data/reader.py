@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -89,6 +91,8 @@ class Reader:
         widths = np.array([r.width for r in dataset.images])
         self._buckets = aspect_buckets(heights, widths, buckets)
         self._cache = SampleCache(cache_bytes)
+        self.waited_s = 0.0
+        """Seconds that whoever iterates has waited for batches that were not ready."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -142,7 +146,10 @@ class Reader:
         """
         parts = self.batch_rows(epoch)[start_step:]
         if self.workers < 1:
-            yield from (self.make_batch(rows, epoch) for rows in parts)
+            for rows in parts:
+                with self._waiting():
+                    batch = self.make_batch(rows, epoch)
+                yield batch
             return
         executor = ThreadPoolExecutor(self.workers, thread_name_prefix="reader")
         pending: deque[Future[dict[str, np.ndarray]]] = deque()
@@ -150,11 +157,23 @@ class Reader:
             for rows in parts:
                 pending.append(executor.submit(self.make_batch, rows, epoch))
                 if len(pending) >= max(1, self.prefetch):
-                    yield pending.popleft().result()
+                    yield self._result(pending.popleft())
             while pending:
-                yield pending.popleft().result()
+                yield self._result(pending.popleft())
         finally:
             executor.shutdown(wait=True, cancel_futures=True)
+
+    def _result(self, pending: Future[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        with self._waiting():
+            return pending.result()
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.waited_s += time.perf_counter() - began
 
     def make_batch(self, rows: np.ndarray, epoch: int) -> dict[str, np.ndarray]:
         """The batch of the images at `rows` as the epoch sees them."""

@@ -45,13 +45,15 @@ class Timings:
     """Seconds of wall time of each stage, and images, since the predictor was made or `reset` was called."""
 
     images: int = 0
+    read_s: float = 0.0
+    """Waiting for files; they are read in advance."""
     resize_s: float = 0.0
     network_s: float = 0.0
     paste_s: float = 0.0
 
     def reset(self) -> None:
         """Everything back to zero."""
-        self.images, self.resize_s, self.network_s, self.paste_s = 0, 0.0, 0.0, 0.0
+        self.images, self.read_s, self.resize_s, self.network_s, self.paste_s = 0, 0.0, 0.0, 0.0, 0.0
 
     @contextmanager
     def measure(self, stage: str) -> Iterator[None]:
@@ -137,7 +139,11 @@ class Predictor:
             UserError: a file cannot be read, when its turn has come.
         """
         images = _read_ahead(paths, 2 * self.batch_size)
-        while chunk := list(itertools.islice(images, self._images_at_once)):
+        while True:
+            with self.timings.measure("read_s"):
+                chunk = list(itertools.islice(images, self._images_at_once))
+            if not chunk:
+                return
             yield from self._predict_chunk(chunk)
 
     def predict_dataset(self, dataset: Dataset, on_image: Callable[[], None] | None = None) -> list[Detections]:

@@ -68,20 +68,30 @@ class NonFiniteGuard(StepValues):
 class Every(StepValues):
     """Calls `action(step, means)` each `period` steps with the figures' means since the last call.
 
-    Beside the model's own figures: learning_rate, gradient_norm and images_per_second.
+    Beside the model's own figures: learning_rate, gradient_norm, images_per_second and, with `waited`, data_share:
+    the share of the wall time in which the input pipeline waited for the reader.
+
+    Args:
+        waited: seconds that have been waited so far.
     """
 
     def __init__(
-        self, start_step: int, period: int, images_per_step: int, action: Callable[[int, dict[str, float]], None]
+        self,
+        start_step: int,
+        period: int,
+        images_per_step: int,
+        action: Callable[[int, dict[str, float]], None],
+        waited: Callable[[], float] | None = None,
     ) -> None:
         super().__init__(start_step)
-        self._period, self._images, self._action = period, images_per_step, action
+        self._period, self._images, self._action, self._waited = period, images_per_step, action, waited
         self._sums: dict[str, float] = {}
         self._steps = 0
-        self._since = 0.0
+        self._since, self._waited_before = 0.0, 0.0
 
     def on_train_begin(self, logs: Any = None) -> None:
         self._since = time.perf_counter()
+        self._waited_before = self._waited() if self._waited is not None else 0.0
 
     def on_step(self, step: int, values: dict[str, float]) -> None:
         self._steps += 1
@@ -102,7 +112,12 @@ class Every(StepValues):
         optimizer = self.model.optimizer
         figures["learning_rate"] = float(np.asarray(optimizer.learning_rate))
         figures["gradient_norm"] = float(np.asarray(optimizer.gradient_norm))
-        figures["images_per_second"] = self._steps * self._images / max(now - self._since, 1e-9)
+        seconds = max(now - self._since, 1e-9)
+        figures["images_per_second"] = self._steps * self._images / seconds
+        if self._waited is not None:
+            waited = self._waited()
+            figures["data_share"] = min((waited - self._waited_before) / seconds, 1.0)
+            self._waited_before = waited
         self._sums, self._steps, self._since = {}, 0, now
         self._action(self.step, figures)
 

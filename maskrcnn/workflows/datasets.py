@@ -202,7 +202,10 @@ def _like(train: Dataset, part: Dataset) -> Dataset:
 def _demand_objects(data: Data) -> None:
     for name, part in (("training", data.train), ("test", data.test)):
         if not len(part):
-            raise UserError(f"no images are left for the {name} part", "dataset", "loosen the subset")
+            single = name == "test" and len(data.train) == 1
+            what = "one image cannot be split into a" if single else "no images are left for the"
+            hint = "name test images with dataset.test.annotations and dataset.test.images" if single else ""
+            raise UserError(f"{what} {name} part", "dataset", hint or "loosen the subset")
     if not any(not a.is_crowd for record in data.train.images for a in record.annotations):
         raise UserError("the training part has no objects", "dataset", "loosen dataset.categories or min_area")
 

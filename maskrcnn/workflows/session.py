@@ -52,6 +52,10 @@ class Clock:
         finally:
             self.kinds[kind] = self.kinds.get(kind, 0.0) + time.perf_counter() - began
 
+    def add(self, kind: str, seconds: float) -> None:
+        """Add time that was measured elsewhere to `kind`."""
+        self.kinds[kind] = self.kinds.get(kind, 0.0) + seconds
+
     def seconds(self) -> dict[str, float]:
         """All of it, by name; an interrupted run's earlier time included."""
         now = {"total": time.perf_counter() - self._wall, "cpu": time.process_time() - self._cpu, **self.kinds}
@@ -132,11 +136,12 @@ class Session:
                 on_stop=self._evaluate,
                 save=self._save,
             )
+        self.clock.add("waiting", reader.waited_s)
 
     def _callbacks(self, start: int, reader: Reader, line: ProgressLine) -> list[keras.callbacks.Callback]:
         return [
             NonFiniteGuard(start, lambda step: reader.image_ids(*divmod(step, reader.steps_per_epoch))),
-            Every(start, LOG_STEPS, self.config.training.batch_size, self._log),
+            Every(start, LOG_STEPS, self.config.training.batch_size, self._log, lambda: reader.waited_s),
             _Advance(start, line),
             CheckpointByClock(start, self.config.training.checkpoint_minutes, self._save_at),
         ]
@@ -150,7 +155,8 @@ class Session:
         best = load_predictor(self.folder / MODELS[0], batch_size=options.batch_size, tta=options.tta)
         with self.clock.measure("test"):
             figures = final_figures(best, self.data.test, naming.evaluation_kinds(self.config))
-        figures.metrics |= {f"seconds/{kind}": value for kind, value in self.clock.seconds().items()}
+        seconds = self.clock.seconds()
+        figures.metrics |= {f"seconds/{kind}": value for kind, value in seconds.items()} | time_shares(seconds)
         figures.metrics |= {"memory/peak_mib": peak_memory_mib(), "model/parameters": best.detector.count_params()}
         figures.facts |= {
             "steps": self.length.steps,
@@ -175,6 +181,18 @@ class Session:
     def _save_at(self, step: int) -> None:
         self.progress.step = step
         self._save()
+
+
+def time_shares(seconds: Mapping[str, float]) -> dict[str, float]:
+    """Where the time of a training went: shares of waiting for the reader, evaluating, and the steps themselves."""
+    training = seconds.get("training", 0.0)
+    if training <= 0.0:
+        return {}
+    shares = {
+        "share/data": min(seconds.get("waiting", 0.0) / training, 1.0),
+        "share/evaluation": min(seconds.get("evaluation", 0.0) / training, 1.0),
+    }
+    return shares | {"share/step": max(1.0 - sum(shares.values()), 0.0)}
 
 
 class _Advance(StepValues):

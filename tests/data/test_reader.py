@@ -234,3 +234,15 @@ def test_the_cache_keeps_to_its_limit_and_drops_the_least_recently_used() -> Non
     assert cache.get(0) is not None
     cache.put(2, sample())
     assert [cache.get(row) is not None for row in range(3)] == [True, False, True]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_reader_counts_the_seconds_in_which_its_batches_were_waited_for(
+    dataset: Dataset, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = reader_of(dataset, workers=workers)
+    assert reader.waited_s == 0.0
+    ticks = iter(range(1000))
+    monkeypatch.setattr("maskrcnn.data.reader.time.perf_counter", lambda: float(next(ticks)))
+    batches = list(reader.batches(0))
+    assert reader.waited_s == len(batches)  # one tick each: before and after

@@ -271,4 +271,4 @@ def test_the_time_of_each_stage_is_kept() -> None:
     assert predictor.timings.images == 1
     assert min(predictor.timings.resize_s, predictor.timings.network_s, predictor.timings.paste_s) > 0
     predictor.timings.reset()
-    assert dataclasses.astuple(predictor.timings) == (0, 0.0, 0.0, 0.0)
+    assert dataclasses.astuple(predictor.timings) == (0, 0.0, 0.0, 0.0, 0.0)

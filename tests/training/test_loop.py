@@ -137,3 +137,20 @@ def test_figures_are_means_of_the_steps_since_the_last_report(toy, source):
     assert reports[1][1]["size"] == pytest.approx(np.mean(sizes[4:8]), abs=1e-5)
     assert reports[2][1]["size"] == pytest.approx(np.mean(sizes[8:]), abs=1e-5)
     assert {"learning_rate", "gradient_norm", "images_per_second", "loss"} <= set(reports[0][1])
+
+
+def test_the_share_of_waiting_for_data_is_that_of_the_seconds_since_the_last_report(toy, source):
+    model, reports, waited = make(toy), [], iter([5.0, 5.0, 1e9, 1e9])
+    callback = lambda start: [  # noqa: E731
+        Every(start, 4, 6, lambda step, figures: reports.append(figures["data_share"]), lambda: next(waited))
+    ]
+    train(
+        model,
+        source(),
+        stops=[TOTAL],
+        progress=Progress(),
+        make_callbacks=callback,
+        on_stop=lambda step: None,
+        save=lambda: None,
+    )
+    assert reports == [0.0, 1.0, 0.0]  # what was waited before the training does not count
