@@ -8,16 +8,21 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from maskrcnn.tracking import default_store, list_sweeps
+from maskrcnn.tracking import Store, default_store, list_sweeps
 from maskrcnn.tracking.client import open_client
 from maskrcnn.tracking.views import TAG
 
@@ -26,7 +31,7 @@ pytestmark = pytest.mark.slow  # each job is a process that imports MLflow
 ROOT = Path(__file__).resolve().parents[1]
 STAND_IN = textwrap.dedent(
     """
-    import json, os, pathlib, signal, sys, types
+    import json, os, pathlib, signal, sys, time, types
 
     def train(config, output_dir, overrides):
         import numpy as np
@@ -44,6 +49,10 @@ STAND_IN = textwrap.dedent(
             for step in range(1, 4):
                 tracker.metrics({"loss": 1 / step, "val/box/AP": ap * step / 3}, step)
                 tracker.image("test/01", picture, step)
+            if pathlib.Path("hold").exists():  # until whoever watches has done something to the server
+                pathlib.Path("holding").write_text("")
+                while pathlib.Path("hold").exists():
+                    time.sleep(0.05)
             if config.seed == 12 and not calm:
                 raise UserError("the loss is not finite", "step 3")
             if config.seed == 13 and not calm:
@@ -224,11 +233,49 @@ def test_parallel_jobs_on_a_cold_store_lose_nothing(launcher: str, tmp_path: Pat
     assert "0.105 ± 0.007" in ended.stdout
 
 
+SBATCH = """#!/bin/bash
+# Runs each task of the job file on this machine, as Slurm would on a node.
+cp "$1" "$FAKE_SLURM/job.sh"
+for task in $(sed -n 's/^#SBATCH --array=\\([0-9]*\\)-\\([0-9]*\\)%.*/\\1 \\2/p' "$1" | xargs seq); do
+  SLURM_JOB_ID=77_$task SLURM_ARRAY_JOB_ID=77 SLURM_ARRAY_TASK_ID=$task SLURM_JOB_NODELIST=node1 SLURM_NTASKS=1 \\
+  SLURM_JOB_NUM_NODES=1 SLURM_NODEID=0 SLURM_PROCID=0 SLURM_LOCALID=0 \\
+  SLURM_CPUS_PER_TASK=$(sed -n 's/^#SBATCH --cpus-per-task=//p' "$1") \\
+  setsid bash "$FAKE_SLURM/job.sh" > "$FAKE_SLURM/log.$task" 2>&1 < /dev/null &
+done
+echo "Submitted batch job 77"
+"""
+SRUN = """#!/bin/bash
+while [[ $1 == --* ]]; do [[ $1 == --unbuffered ]] && shift || shift 2; done
+exec "$@"
+"""
+SACCT = """#!/bin/bash
+echo "JobID|State|NodeList"
+"""
+
+
+def test_the_job_file_for_slurm_runs_the_sweep(tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, text in (("sbatch", SBATCH), ("srun", SRUN), ("sacct", SACCT)):
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    run = runner(tmp_path, PATH=f"{programs}{os.pathsep}{os.environ['PATH']}", FAKE_SLURM=str(programs))
+    ended = run(
+        "-m", "seed=0,1", "hydra/launcher=slurm", "hydra.launcher.partition=gpu", "hydra.launcher.cpus_per_task=5"
+    )
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    job = (programs / "job.sh").read_text()
+    for line in ("partition=gpu", "cpus-per-task=5", "mem=32GB", "gpus-per-node=1", "array=0-1%2", "time=720"):
+        assert f"#SBATCH --{line}" in job, job
+    _, *children = runs_of(tmp_path / "work")
+    assert [child.info.status for child in children] == ["FINISHED"] * 2
+    assert {child.data.metrics["threads"] for child in children} == {5.0}, "what the queue has granted"
+
+
 def test_two_sweeps_at_once_lose_nothing(tmp_path: Path) -> None:
     run = runner(tmp_path)
     root = tmp_path / "work"
-    from concurrent.futures import ThreadPoolExecutor
-
     with ThreadPoolExecutor(2) as pool:
         ended = list(pool.map(lambda seeds: run("-m", f"seed={seeds}"), ("0,1", "0,1")))
     assert [process.returncode for process in ended] == [0, 0], ended[0].stderr + ended[1].stderr
@@ -269,11 +316,139 @@ def test_a_figure_that_the_head_does_not_give_is_refused_before_a_job_starts(tmp
         assert not (tmp_path / "work/started").exists()
 
 
-def test_a_server_that_is_down_costs_a_sweep_nothing_but_the_sending(tmp_path: Path) -> None:
-    run = runner(tmp_path, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+class Server:
+    """A real MLflow server on loopback, in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self.start()
+
+    def start(self) -> None:
+        self.folder.mkdir(exist_ok=True)
+        store = ["--backend-store-uri", "sqlite:///server.db", "--artifacts-destination", "artifacts"]
+        command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port", str(self.port), *store]
+        quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        nothing = subprocess.DEVNULL
+        self.process = subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env={**os.environ, **quiet},
+            stdout=nothing,
+            stderr=nothing,
+            start_new_session=True,
+        )
+        until(self.answers)
+
+    def answers(self) -> bool:
+        assert self.process.poll() is None, "the server has ended"
+        try:
+            with urllib.request.urlopen(f"{self.uri}/health", timeout=5):
+                return True
+        except OSError:
+            return False
+
+    def send(self, number: int) -> None:
+        os.killpg(self.process.pid, number)
+
+    def stop(self) -> None:
+        self.send(signal.SIGKILL)
+        self.process.wait()
+
+
+def until(condition: Callable[[], bool], timeout_s: float = 300.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "this did not come true"
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("server") / "store")
+    yield server
+    server.send(signal.SIGCONT)
+    server.stop()
+
+
+def during_a_job(run: Run, root: Path, action: Callable[[], None]) -> subprocess.CompletedProcess:
+    """A sweep of two jobs; the action is done in the middle of the first."""
+    (root / "hold").write_text("")
+    with ThreadPoolExecutor(1) as pool:
+        ended = pool.submit(run, "-m", "seed=0,1")
+        until(lambda: (root / "holding").exists() or ended.done())
+        action()
+        (root / "hold").unlink()
+        return ended.result()
+
+
+def check_complete(server: Server, root: Path) -> None:
+    """Parent and children are on the server with all that they have logged."""
+    (sweep,) = list_sweeps(root)
+    client = open_client(Store(uri=server.uri, root=root))
+    experiment = client.get_experiment_by_name("maskrcnn")
+    runs = client.search_runs([experiment.experiment_id], f"tags.sweep = '{sweep.status.tags['sweep']}'")
+    assert [run.info.status for run in runs] == ["FINISHED"] * 3
+    parents = [run for run in runs if run.data.tags["sweep_role"] == "parent"]
+    children = [run for run in runs if run.data.tags["sweep_role"] == "job"]
+    assert {child.data.tags["mlflow.parentRunId"] for child in children} == {parents[0].info.run_id}
+    for child in children:
+        for metric in ("loss", "val/box/AP"):
+            assert [point.step for point in client.get_metric_history(child.info.run_id, metric)] == [1, 2, 3]
+        assert len(client.list_artifacts(child.info.run_id, "images")) == 6
+    assert "figures/curves.png" in [file.path for file in client.list_artifacts(parents[0].info.run_id, "figures")]
+
+
+def test_a_server_that_lives_gets_the_sweep(server: Server, tmp_path: Path) -> None:
+    run = runner(tmp_path, MLFLOW_TRACKING_URI=server.uri)
+    ended = run("-m", "seed=0,1")
+    assert ended.returncode == 0, ended.stderr
+    assert f"images {server.uri}/#/experiments/" in ended.stdout
+    check_complete(server, tmp_path / "work")
+
+
+def test_a_server_killed_in_mid_sweep_gets_the_rest_by_one_command(server: Server, tmp_path: Path) -> None:
+    run = runner(tmp_path, MLFLOW_TRACKING_URI=server.uri)
+    ended = during_a_job(run, tmp_path / "work", server.stop)
+    assert ended.returncode == 0, ended.stderr
+    assert "python -m maskrcnn.report sync=true" in ended.stdout
+    server.start()
+    synced = run("sync=true", module="maskrcnn.report")
+    assert synced.returncode == 0, synced.stdout + synced.stderr
+    check_complete(server, tmp_path / "work")
+
+
+def test_a_server_restarted_in_mid_sweep_gets_all(server: Server, tmp_path: Path) -> None:
+    def restart() -> None:
+        server.stop()
+        server.start()
+
+    run = runner(tmp_path, MLFLOW_TRACKING_URI=server.uri)
+    ended = during_a_job(run, tmp_path / "work", restart)
+    assert ended.returncode == 0, ended.stderr
+    run("sync=true", module="maskrcnn.report")
+    check_complete(server, tmp_path / "work")
+
+
+def test_a_server_that_hangs_in_mid_sweep_gets_the_rest_by_one_command(server: Server, tmp_path: Path) -> None:
+    run = runner(tmp_path, MLFLOW_TRACKING_URI=server.uri)
+    ended = during_a_job(run, tmp_path / "work", lambda: server.send(signal.SIGSTOP))
+    server.send(signal.SIGCONT)
+    assert ended.returncode == 0, ended.stderr
+    assert "python -m maskrcnn.report sync=true" in ended.stdout
+    assert run("sync=true", module="maskrcnn.report").returncode == 0
+    check_complete(server, tmp_path / "work")
+
+
+def test_a_server_that_is_down_from_the_start_gets_all_by_one_command(server: Server, tmp_path: Path) -> None:
+    server.stop()
+    run = runner(tmp_path, MLFLOW_TRACKING_URI=server.uri)
     ended = run("-m", "seed=0,1")
     assert ended.returncode == 0, ended.stderr
     assert "python -m maskrcnn.report sync=true" in ended.stdout
-    (sweep,) = list_sweeps(tmp_path / "work")
-    assert (sweep.path / "tables/comparison.csv").is_file()
-    assert sweep.status.unsent > 0
+    server.start()
+    assert run("sync=true", module="maskrcnn.report").returncode == 0
+    check_complete(server, tmp_path / "work")

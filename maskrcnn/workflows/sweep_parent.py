@@ -64,7 +64,7 @@ def run_sweep(
             failed = [job.name for job in comparison.failed]
             reason = f"{len(failed)} of {len(comparison.jobs)} jobs failed: {', '.join(failed)}" if failed else ""
             tracker.finish(FAILED if failed or error else FINISHED, reason or str(error or ""))
-        _print(comparison, tracker)
+        _print(comparison, tracker, in_store=config.tracking.enabled)
         if failed:
             print(reason, file=sys.stderr)
     if error is not None:
@@ -141,9 +141,11 @@ def _images_view(comparison: Comparison) -> views.View:
     )
 
 
-def _print(comparison: Comparison, tracker: Tracker) -> None:
+def _print(comparison: Comparison, tracker: Tracker, *, in_store: bool) -> None:
     print(f"\n{describe(comparison)}")
     print(f"folder: {comparison.folder}")
+    if not in_store:
+        return
     link = tracker.view_link(view_key(comparison.plan), charts=True)
     print("in MLflow: make ui" + (", then" if link else ""))
     if link:

@@ -19,7 +19,7 @@ from maskrcnn.tracking import tables
 from maskrcnn.tracking.pages import view_page
 from maskrcnn.tracking.pictures import write_image
 from maskrcnn.tracking.read import RunFolder, resolve_sweep
-from maskrcnn.tracking.status import read_status
+from maskrcnn.tracking.status import FAILED, FINISHED, read_status
 from maskrcnn.tracking.store import resolve_store
 from maskrcnn.visualization.comparison import Curve, runs_figure, runs_sheet
 from maskrcnn.visualization.tables import markdown_table, text_table
@@ -248,6 +248,8 @@ def view_key(plan: SweepPlan) -> str:
 
 
 def link_to_images(sweep: RunFolder, plan: SweepPlan) -> str:
-    """Address of that view; "" while the store has not got the sweep, or where it has no pages."""
+    """Address of that view; "" before the sweep's end, while the store has not got it, or where it has no pages."""
+    if sweep.status.status not in (FINISHED, FAILED):
+        return ""
     store = resolve_store(sweep.status.store or None, Path.cwd())
     return view_page(store, sweep.status.experiment_id, view_key(plan), charts=True)
