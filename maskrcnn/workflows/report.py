@@ -12,7 +12,7 @@ from typing import Any
 
 from maskrcnn.config.stored import read_stored
 from maskrcnn.errors import UserError
-from maskrcnn.tracking.read import RunFolder, resolve_run
+from maskrcnn.tracking.read import RunFolder, is_sweep_folder, resolve_run
 from maskrcnn.tracking.status import FINISHED, read_status
 from maskrcnn.tracking.sync import SyncResult, sync_all
 from maskrcnn.visualization.tables import text_table
@@ -56,7 +56,9 @@ def sync_runs() -> int:
 
 
 def _sync_row(result: SyncResult) -> list[str | int | float | None]:
-    return [result.folder.name, result.sent, result.unsent, result.note]
+    folder = result.folder
+    name = f"{folder.parent.name}/{folder.name}" if is_sweep_folder(folder.parent) else folder.name
+    return [name, result.sent, result.unsent, result.note]
 
 
 def write_run_report(folder: Path, *, ending: bool = False) -> Path:
