@@ -29,14 +29,15 @@ Options:
 
 Keys are those that --cfg job prints; null stands for none. Paths start at the working directory, those of the
 experiments at dataset.root (by default the variable MASKRCNN_DATA, else data/). Runs lie in mlruns/; see `make ui`.
-Other commands: maskrcnn.check, maskrcnn.evaluate, maskrcnn.predict, maskrcnn.report.
+Other commands: maskrcnn.check, maskrcnn.evaluate, maskrcnn.predict, maskrcnn.report, maskrcnn.convert,
+maskrcnn.export.
 """
 _DEFAULTS = {
     "task": "segmentation",
     "head": "mask",
     "backbone": "small_fpn",
     "dataset": "embedded",
-    "optimizer": "adamw",
+    "optimizer": "muon",
     "schedule": "embedded",
 }
 _WIDTH = 100

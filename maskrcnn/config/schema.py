@@ -127,7 +127,7 @@ class ReaderConfig:
 
 @dataclass
 class OptimizerConfig:
-    name: str = "adamw"
+    name: str = "muon"
     """adamw | muon | sgd."""
     learning_rate: float = 0.003
     """For a batch of `reference_batch` images; scaled linearly to the actual batch."""

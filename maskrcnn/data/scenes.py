@@ -47,7 +47,7 @@ class SceneSettings:
     crowd_extent: tuple[float, float] = (14 / 128, 26 / 128)
     overhang: float = 0.27
     """An object's centre keeps this share of its extent from the border: the rest may lie outside."""
-    neighbour_share: float = 0.15
+    neighbour_share: float = 0.3
     """Objects after the first that are set down near the one before, so that they overlap."""
     texture: tuple[float, float] = (3.0, 12.0)
     """Amplitude of the background's noise, in grey levels; stripes have up to the same."""

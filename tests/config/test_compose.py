@@ -29,7 +29,7 @@ def test_every_shipped_option_composes_and_contradicts_itself_nowhere(override):
     config = compose([override])
     assert type(config) is Config
     problems = [problem for problem in validate(config) if "there is no such" not in problem.what]
-    if override in ("dataset=coco_json", "experiment=finetune"):  # the user names the files
+    if override in ("dataset=coco_json", "experiment=finetune", "experiment=finetune_subset"):  # the user names the files
         problems = [problem for problem in problems if "is missing" not in problem.what]
     assert not problems
 
@@ -101,7 +101,7 @@ def test_the_default_network_has_the_sizes_that_were_measured():
     assert config.anchors.sizes == [[14, 20], [28, 40], [56, 76], [96, 120]]
     assert (config.pyramid.channels, config.pyramid.levels) == (64, 3)
     assert (config.rpn.batch_per_image, config.rpn.pre_nms_train, config.rpn.post_nms_train) == (128, 300, 128)
-    assert (config.roi.batch_per_image, config.roi.positive_fraction) == (64, 0.25)
+    assert (config.roi.batch_per_image, config.roi.dense_positives) == (128, 10)
     assert (config.roi.canonical_size, config.roi.canonical_level) == (56, 3)
 
 
