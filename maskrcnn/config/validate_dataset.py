@@ -181,6 +181,8 @@ def _check_sigmas(sigmas: Any, names: list[str]) -> Iterator[Problem]:
 def check_weights_file(config: Config) -> Iterator[Problem]:
     """A file of pretrained weights is there; what it holds is judged when it is read."""
     path = config.weights.backbone
+    if config.experiment == "finetune_subset" and config.weights.file is None:
+        yield Problem("weights.file", "is missing: finetune_subset begins with a trained detector", "give weights=FILE")
     if config.weights.file is not None:
         if path is not None:
             yield Problem("weights.backbone", "a whole detector brings its backbone", "leave one of the two out")

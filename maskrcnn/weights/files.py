@@ -16,7 +16,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from maskrcnn.archives import RefusedFileError, check_declared, open_zip
+from maskrcnn.archives import RefusedFileError, check_declared, open_h5, open_zip
 from maskrcnn.errors import UserError
 from maskrcnn.weights.pickle_machine import BoundedFile, load_pickle
 from maskrcnn.weights.pickled_arrays import NUMPY, ArrayShell
@@ -84,6 +84,20 @@ def is_keras_model(path: str | os.PathLike[str]) -> bool:
             return _is_keras(archive)
     except (RefusedFileError, *DAMAGED):
         return False
+
+
+def judge_h5(path: str | os.PathLike[str]) -> None:
+    """Refuses an HDF5 file that leads to other files or lies about its sizes, before Keras opens it.
+
+    Raises:
+        UserError: see `maskrcnn.archives`; files that are missing or no HDF5 are left to whoever reads them.
+    """
+    try:
+        open_h5(Path(path)).close()
+    except RefusedFileError as error:
+        raise UserError(error.what, os.fspath(path), error.hint) from None
+    except DAMAGED:
+        return
 
 
 def _is_keras(archive: zipfile.ZipFile) -> bool:

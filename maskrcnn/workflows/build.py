@@ -29,7 +29,7 @@ from maskrcnn.structures import Conventions, DetectorSettings, KeypointSchema
 from maskrcnn.training.optimizers import build_optimizer
 from maskrcnn.training.schedules import WarmupSchedule
 from maskrcnn.weights.backbones import backbone_conventions, fill_backbone
-from maskrcnn.weights.files import read_weights
+from maskrcnn.weights.files import judge_h5, read_weights
 from maskrcnn.weights.transfer import transfer
 from maskrcnn.workflows.datasets import Data
 
@@ -129,6 +129,7 @@ def load_weights(config: Config, detector: Detector) -> None:
         if _is_foreign(path):
             fill_backbone(detector, read_weights(path))
         else:
+            judge_h5(path)
             load_backbone_weights(detector.backbone, path, head=detector.res5_head)
     except UserError as error:
         if not config.weights.allow_random:
