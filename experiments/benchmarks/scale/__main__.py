@@ -3,8 +3,8 @@
     python -m experiments.benchmarks.scale [--small] [--out FOLDER] [--stages …] [--axes …]
 
 One JSON line a measurement, each in a process of its own, and with --out also results.json, table.md and growth.png.
-`cpu_ms_per_unit` should not depend on the size where a cost grows as its work does; `growth` is its ratio to that of the
-axis' smallest size. `grown_mib` is what the stage's peak memory lies above what was resident before it.
+`cpu_ms_per_unit` should not depend on the size where a cost grows as its work does; `growth` is its ratio to that of
+the axis' smallest size. `grown_mib` is what the stage's peak memory lies above what was resident before it.
 """
 
 from __future__ import annotations
