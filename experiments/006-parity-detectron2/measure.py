@@ -1,12 +1,10 @@
 """Differences between imported detectors and Detectron2, stage by stage, on the parity sets.
 
     python experiments/006-parity-detectron2/measure.py FOLDER [NAME ...]
-    python experiments/006-parity-detectron2/measure.py FOLDER --sensitivity
 
 FOLDER holds `recipe.py` and NAME.npz / NAME.json; its README says what they are and which limits are sound. Each
 stage gets the stored inputs of that stage where there are some. Writes `results.json` beside this file and the table
-into `README.md`; the second form changes one convention after the other and writes which stages notice.
-`tests/weights/test_parity_detectron2.py` runs the same measurements.
+into `README.md`. `tests/weights/test_parity_detectron2.py` runs the same measurements.
 """
 
 from __future__ import annotations
@@ -43,22 +41,6 @@ SETS = (
     "d2_faster_r50_fpn",
     "d2_predictor_mask_r50_fpn",
 )
-SENSITIVITY_SETS = {"pad_multiple": "d2_mask_r50_c4"}
-"""Where another set is needed: images of FPN are padded to a multiple of 32 in any case."""
-SENSITIVITY_SET = "d2_mask_r50_fpn"
-SENSITIVITY: dict[str, Any] = {
-    "bn_epsilon": 0.0,
-    "channel_order": "rgb",
-    "pad_multiple": 32,
-    "anchor_rounding": "corners",
-    "anchor_offset": 0.5,
-    "proposal_score": "sigmoid",
-    "roi_aligned": False,
-    "roi_sampling_ratio": 2,
-    "background_index": 0,
-    "mask_paste": "legacy",
-}
-"""Conventions and the value of another source, tried one at a time."""
 RMS_LIMIT = 2e-4
 """Of the standard deviation of the stage's values, for every stage."""
 LIMITS = {
@@ -125,8 +107,6 @@ class ParitySet:
         settings = self.info["settings"] | ({} if self.whole else {"INPUT.MIN_SIZE_TEST": 0})
         self.detector = import_model(state, source="detectron2", **settings).detector
         for key, value in changed.items():
-            if key == "bn_epsilon":
-                _set_epsilon(self.detector, value)
             setattr(self.detector.conventions, key, value)
 
     def batches(self) -> list[tuple[np.ndarray, np.ndarray, list[int]]]:
@@ -411,12 +391,6 @@ def state_hash(state: dict[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def _set_epsilon(detector: Any, value: float) -> None:
-    models = [detector.backbone, *([detector.res5_head] if detector.res5_head is not None else [])]
-    for layer in (layer for model in models for layer in model.layers if hasattr(layer, "epsilon")):
-        layer.epsilon = value
-
-
 def load_recipe(folder: Path) -> Any:
     """The folder's `recipe.py` as a module."""
     spec = importlib.util.spec_from_file_location("parity_d2_recipe", folder / "recipe.py")
@@ -457,20 +431,6 @@ def _worst(rows: list[Row], field: str, choose: Any, form: str) -> str:
     return format(choose(values), form) if values else ""
 
 
-def sensitivity(folder: Path) -> str:
-    """One line for each changed convention: the stages that are then outside the limits."""
-    lines = ["| set | convention | instead | stages outside the limits |", "|---|---|---|---|"]
-    for key, value in SENSITIVITY.items():
-        name = SENSITIVITY_SETS.get(key, SENSITIVITY_SET)
-        try:
-            rows = list(measure(folder, name, **{key: value}))
-            failed = ", ".join(dict.fromkeys(row.stage for row in rows if not row.passed)) or "none"
-        except ValueError as error:  # another shape
-            failed = f"stops at {error}"
-        lines.append(f"| {name} | {key} | {value} | {failed} |")
-    return "\n".join(lines)
-
-
 def write_section(name: str, text: str) -> None:
     """Put `text` between the marks `name` of the README."""
     readme = Path(__file__).with_name("README.md")
@@ -481,9 +441,6 @@ def write_section(name: str, text: str) -> None:
 
 def main() -> None:
     folder, names = Path(sys.argv[1]), sys.argv[2:]
-    if names == ["--sensitivity"]:
-        write_section("sensitivity", sensitivity(folder))
-        return
     rows: list[Row] = []
     for name in names or SETS:
         start = time.process_time()
