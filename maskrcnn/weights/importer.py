@@ -15,7 +15,7 @@ from maskrcnn.errors import UserError
 from maskrcnn.models.detector import Detector
 from maskrcnn.prediction.predictor import Predictor, load_predictor
 from maskrcnn.structures import COCO_PERSON
-from maskrcnn.weights import detectron2, detectron2_settings, torchvision
+from maskrcnn.weights import detectron2, detectron2_settings, matterport, torchvision
 from maskrcnn.weights.assign import Assignment, Consumable, assign, check_covered, check_finite
 from maskrcnn.weights.coco_names import COCO_NAMES, dense_categories
 from maskrcnn.weights.detectron2_architecture import is_ignored, recognise_detectron2
@@ -148,7 +148,29 @@ def import_detectron2(state: State, settings: Mapping[str, Any]) -> Blueprint:
     return Blueprint(detector, list(detectron2.rules(detector, architecture)), state, ignored)
 
 
-IMPORTERS: dict[str, Importer] = {"torchvision": import_torchvision, "detectron2": import_detectron2}
+def import_matterport(state: State, settings: Mapping[str, Any]) -> Blueprint:
+    """The detector nearest to one of Matterport's."""
+    simple = matterport.simple_names(state)
+    architecture = matterport.recognise_matterport(simple)
+    options = matterport.read_options(settings)
+    detector = Detector(
+        matterport.detector_settings(architecture, options),
+        architecture.num_classes,
+        metadata={
+            "categories": dense_categories(architecture.num_classes),
+            "schema": None,
+            "image": {"short_side": options["IMAGE_MIN_DIM"], "long_side": options["IMAGE_MAX_DIM"]},
+            "config": {"source": "matterport", "settings": options},
+        },
+    )
+    return Blueprint(detector, list(matterport.rules(detector, architecture)), Consumable(matterport.fold(simple)))
+
+
+IMPORTERS: dict[str, Importer] = {
+    "torchvision": import_torchvision,
+    "detectron2": import_detectron2,
+    "matterport": import_matterport,
+}
 
 
 def _as_arrays(state: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -16,6 +16,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 BODY = "backbone.body."
 HEADS = "roi_heads."
 DETECTRON2 = "proposal_generator.rpn_head."
+MATTERPORT = "mrcnn_class_logits"
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Architecture:
 
 
 def recognise_source(names: Mapping[str, object]) -> str:
-    """The code base that the names belong to: torchvision or detectron2.
+    """The code base that the names belong to: torchvision, detectron2 or matterport.
 
     Raises:
         UserError: when no known code base names its tensors so.
@@ -61,12 +62,14 @@ def recognise_source(names: Mapping[str, object]) -> str:
         return "torchvision"
     if any(name.startswith(DETECTRON2) for name in names):
         return "detectron2"
+    if any(MATTERPORT in name.split("/") for name in names):
+        return "matterport"
     first = ", ".join(sorted(names)[:3]) or "nothing"
     raise UserError(
         f"not the names of a detector that can be imported (first names: {first})",
         where="weights",
         hint="known sources: torchvision (backbone.body.…, rpn.head.…, roi_heads.…), "
-        "detectron2 (backbone.…, proposal_generator.rpn_head.…, roi_heads.…)",
+        "detectron2 (backbone.…, proposal_generator.rpn_head.…, roi_heads.…), matterport (…/mrcnn_class_logits/…)",
     )
 
 
