@@ -13,7 +13,6 @@ the original's and not equal to them:
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -36,6 +35,7 @@ from maskrcnn.structures import (
     RoISettings,
 )
 from maskrcnn.weights.layout import Layout, same
+from maskrcnn.weights.options import overlay
 from maskrcnn.weights.recognise import MATTERPORT
 from maskrcnn.weights.rules import Rule
 
@@ -120,13 +120,9 @@ def read_options(given: Mapping[str, Any]) -> dict[str, Any]:
     """All options: Matterport's defaults, overlaid with those given.
 
     Raises:
-        UserError: for a name that its Config does not have, or that has no counterpart here.
+        UserError: for a name that its Config does not have or that has no counterpart here, and for no number.
     """
-    for name in given:
-        if name not in DEFAULTS:
-            near = difflib.get_close_matches(name.upper(), DEFAULTS, n=1, cutoff=0.0)[0]
-            raise UserError("not a setting that an imported Matterport model has", name, f"did you mean {near}?")
-    return {**DEFAULTS, **given}
+    return overlay(given, DEFAULTS, "Matterport")
 
 
 def detector_settings(architecture: MatterportArchitecture, options: Mapping[str, Any]) -> DetectorSettings:

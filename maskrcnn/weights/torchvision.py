@@ -5,7 +5,6 @@ Source: PAPER §1.4 and §5.2; every rule is judged by the sets in `golden/parit
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -33,6 +32,7 @@ from maskrcnn.weights.layout import (
     transposed_convolution,
     without_background,
 )
+from maskrcnn.weights.options import overlay
 from maskrcnn.weights.recognise import BODY, HEADS, Architecture, box_dense_names
 from maskrcnn.weights.rules import Rule, convolution_rules, layer_rules, norm_rules
 
@@ -92,15 +92,12 @@ def read_options(given: Mapping[str, Any], architecture: Architecture) -> dict[s
     Raises:
         UserError: for a name that torchvision's detectors do not have, or that has no counterpart here.
     """
-    for name in given:
-        if name not in DEFAULTS:
-            near = difflib.get_close_matches(name, DEFAULTS, n=1, cutoff=0.0)[0]
-            raise UserError("not a setting that an imported torchvision model has", name, f"did you mean {near}?")
-    options = {**DEFAULTS, **{name: value for name, value in given.items() if value is not None}}
+    given = dict(given)
+    if isinstance(given.get("min_size"), tuple | list) and given["min_size"]:
+        given["min_size"] = given["min_size"][-1]  # torchvision tests with the last of several
+    options = overlay(given, DEFAULTS, "torchvision")
     if options["bn_eps"] is None:
         options["bn_eps"] = default_epsilon(architecture)
-    if isinstance(options["min_size"], tuple | list):
-        options["min_size"] = options["min_size"][-1]  # torchvision tests with the last of several
     return options
 
 
