@@ -154,6 +154,7 @@ RANGES: dict[str, Range] = {
     "evaluation.tta.scales": Range(0.1, 10),
     "sweep.threads": Range(1, 4096),
     "seed": SEED,
+    "devices": Range(1, 64),
 }
 """Every number of the schema, and every number in its lists (a test holds the two together)."""
 

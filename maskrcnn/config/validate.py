@@ -303,6 +303,17 @@ def _check_batch(config: Config) -> Iterator[Problem]:
         )
 
 
+def _check_devices(config: Config) -> Iterator[Problem]:
+    devices, batch = config.devices, config.training.batch_size
+    if devices == 1:
+        return
+    if batch % devices:
+        yield Problem(f"training.batch_size={batch}", f"cannot be shared by devices={devices}", "give a multiple of it")
+    for key, given in (("accumulate", config.optimizer.accumulate > 1), ("ema", config.optimizer.ema is not None)):
+        if given:
+            yield Problem(f"optimizer.{key}", f"is not possible with devices={devices}", "leave one of them out")
+
+
 def _check_optimizer(config: Config) -> Iterator[Problem]:
     if config.training.precision == "mixed_float16" and config.optimizer.accumulate > 1:
         yield Problem(
@@ -366,6 +377,7 @@ _MODEL_RULES: tuple[Rule, ...] = (
 _TRAINING_RULES: tuple[Rule, ...] = (
     _check_schedule,
     _check_batch,
+    _check_devices,
     _check_optimizer,
     check_categories,
     check_embedded,

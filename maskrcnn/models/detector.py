@@ -26,6 +26,7 @@ from maskrcnn.models.shapes import split_rows
 from maskrcnn.ops.boxes import pairwise_iou
 from maskrcnn.ops.keypoints import keypoint_targets
 from maskrcnn.ops.masks import mask_targets
+from maskrcnn.ops.replicas import replica_count
 from maskrcnn.ops.roi_align import pack_maps, roi_align, roi_levels
 from maskrcnn.structures import DetectorSettings, settings_from_dict
 
@@ -363,8 +364,13 @@ class Detector(keras.Model):
     ) -> Tensor:
         """Sum of the terms of `call(batch, training=True)`; one mean of each term is kept beside it."""
         for name, value in y_pred.items():
-            self._term_means[name].update_state(value)
+            # Means run over the replicas too, whose losses are parts of a sum.
+            parts = replica_count() if name.startswith("loss/") else 1
+            self._term_means[name].update_state(value * parts)
         return sum(value for name, value in y_pred.items() if name.startswith("loss/"))
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        """Nothing, since all parts are built: on several devices Keras would run the model on a mean of the batch."""
 
     def get_config(self) -> dict[str, Any]:
         return {

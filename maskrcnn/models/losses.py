@@ -1,4 +1,7 @@
-"""Losses of the second stage (PAPER §1.2): each a scalar from the heads' outputs and the sampled RoIs."""
+"""Losses of the second stage (PAPER §1.2): each a scalar from the heads' outputs and the sampled RoIs.
+
+Means are over the whole batch: on several devices each loss is a device's part of it, and the parts add up.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from keras import ops
 
 from maskrcnn.ops.boxes import encode_boxes
 from maskrcnn.ops.losses import sigmoid_cross_entropy, smooth_l1, softmax_cross_entropy
+from maskrcnn.ops.replicas import total
 
 Tensor = Any
 
@@ -37,7 +41,7 @@ def own_class(values: Tensor, labels: Tensor) -> Tensor:
 def class_loss(logits: Tensor, rows: Tensor, states: Tensor) -> Tensor:
     """Softmax cross-entropy, mean over the RoIs that are there. logits [R, C + 1], rows and states [R]."""
     used = ops.cast(states >= 0, "float32")
-    return ops.sum(softmax_cross_entropy(logits, rows) * used) / ops.maximum(ops.sum(used), 1.0)
+    return ops.sum(softmax_cross_entropy(logits, rows) * used) / ops.maximum(total(ops.sum(used)), 1.0)
 
 
 def box_loss(
@@ -49,7 +53,7 @@ def box_loss(
         deltas: [R, C, 4] or [R, 1, 4]. labels, states: [R]. rois, truth: [R, 4].
     """
     positive = ops.cast(states == 1, "float32")
-    used = ops.maximum(ops.sum(ops.cast(states >= 0, "float32")), 1.0)
+    used = ops.maximum(total(ops.sum(ops.cast(states >= 0, "float32"))), 1.0)
     # Empty slots and negatives encode a harmless unit box, since zero sides would give -inf · 0 = NaN.
     unit = ops.convert_to_tensor([0.0, 0.0, 1.0, 1.0], dtype="float32")
     there = positive[:, None] > 0
@@ -66,7 +70,7 @@ def mask_loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     """
     cells = float(targets.shape[1] * targets.shape[2])
     error = ops.sum(sigmoid_cross_entropy(logits, targets), axis=(1, 2))
-    return ops.sum(error * weights) / (ops.maximum(ops.sum(weights), 1.0) * cells)
+    return ops.sum(error * weights) / (ops.maximum(total(ops.sum(weights)), 1.0) * cells)
 
 
 def keypoint_loss(logits: Tensor, cells: Tensor, valid: Tensor, sigma: float) -> Tensor:
@@ -84,7 +88,7 @@ def keypoint_loss(logits: Tensor, cells: Tensor, valid: Tensor, sigma: float) ->
     else:
         error = softmax_cross_entropy(flat, cells)
     valid = ops.cast(valid, "float32")
-    return ops.sum(error * valid) / ops.maximum(ops.sum(valid), 1.0)
+    return ops.sum(error * valid) / ops.maximum(total(ops.sum(valid)), 1.0)
 
 
 def _gaussian_targets(cells: Tensor, side: int, sigma: float) -> Tensor:

@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from maskrcnn.errors import UserError
+from maskrcnn.ops.replicas import replica_count
 
 NORMS = ("none", "group", "batch", "frozen")
 BATCH_MOMENTUM = 0.97
@@ -74,7 +75,11 @@ def normalization(
     if norm == "group":
         return keras.layers.GroupNormalization(groups=group_count(channels), epsilon=epsilon, name=name, dtype=dtype)
     if norm == "batch":
-        return keras.layers.BatchNormalization(momentum=BATCH_MOMENTUM, epsilon=epsilon, name=name, dtype=dtype)
+        # On several devices the statistics are those of the whole batch.
+        shared = replica_count() > 1
+        return keras.layers.BatchNormalization(
+            momentum=BATCH_MOMENTUM, epsilon=epsilon, synchronized=shared, name=name, dtype=dtype
+        )
     if norm == "frozen":
         return FrozenBatchNorm(epsilon=epsilon, name=name, dtype=dtype)
     raise UserError(f"unknown norm {norm!r}", hint=f"choose one of {', '.join(NORMS)}")

@@ -16,6 +16,7 @@ from maskrcnn.ops.boxes import clip_boxes, decode_boxes, encode_boxes
 from maskrcnn.ops.losses import sigmoid_cross_entropy, smooth_l1
 from maskrcnn.ops.matching import match_anchors
 from maskrcnn.ops.nms import non_max_suppression
+from maskrcnn.ops.replicas import total
 from maskrcnn.ops.sampling import sample_balanced
 from maskrcnn.structures import AnchorSettings, Conventions, ProposalSettings
 
@@ -132,7 +133,7 @@ def rpn_losses(
     )
     positive = ops.cast(sampled == 1, "float32")
     used = ops.cast(sampled >= 0, "float32")
-    normaliser = ops.maximum(ops.sum(used), 1.0)
+    normaliser = ops.maximum(total(ops.sum(used)), 1.0)
     objectness = sigmoid_cross_entropy(ops.take_along_axis(logits, rows, axis=1), positive)
     sampled_anchors = ops.take(anchors, rows, axis=0)
     truth_rows = ops.take_along_axis(matched, rows, axis=1)

@@ -59,4 +59,7 @@ def step_dataset(source: BatchSource, start: int, count: int) -> Any:
         yield from stream(source, start, count)
 
     data = tf.data.Dataset.from_generator(generate, output_signature=signature)
-    return data.apply(tf.data.experimental.assert_cardinality(count)).prefetch(2)
+    # On several devices each batch is cut into parts; the stream of batches is one (FACTS 4.19b).
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return data.apply(tf.data.experimental.assert_cardinality(count)).with_options(options).prefetch(2)

@@ -8,6 +8,9 @@ from typing import Any
 import keras
 from keras import ops
 
+from maskrcnn.ops.replicas import total
+from maskrcnn.training.orthogonal import orthogonalize
+
 UNDECAYED = ("bias", "gamma", "beta")
 """Names of variables without weight decay: biases and norms (PAPER §1.3)."""
 
@@ -18,15 +21,30 @@ class GradientNorm:
     def build(self, variables: list[keras.Variable]) -> None:
         super().build(variables)  # type: ignore[misc]
         if not hasattr(self, "gradient_norm"):
-            self.gradient_norm = self.add_variable((), "zeros", dtype="float32", name="gradient_norm")  # type: ignore[attr-defined]
+            self.gradient_norm = self.add_variable(  # type: ignore[attr-defined]
+                (), "zeros", dtype="float32", aggregation="only_first_replica", name="gradient_norm"
+            )
 
     def apply(self, grads: list[Any], trainable_variables: list[keras.Variable] | None = None) -> None:
+        # Keras sums over replicas after clipping, and would clip each one's part by itself.
+        summed = iter(total([g for g in grads if g is not None]))
+        grads = [None if g is None else next(summed) for g in grads]
+        variables = trainable_variables if trainable_variables is not None else self._trainable_variables  # type: ignore[attr-defined]
+        grads = self.regularized(grads, variables)
         squares = [ops.sum(ops.square(ops.cast(g, "float32"))) for g in grads if g is not None]
         if trainable_variables is not None and not self.built:  # type: ignore[has-type]
             self.build(trainable_variables)
             self.built = True
         self.gradient_norm.assign(ops.sqrt(sum(squares)))
         super().apply(grads, trainable_variables)  # type: ignore[misc]
+
+    def regularized(self, grads: list[Any], variables: list[keras.Variable]) -> list[Any]:
+        """The gradients of the whole batch with what an optimizer adds to them."""
+        return grads
+
+    def _all_reduce_sum_gradients(self, grads_and_vars: list[Any]) -> list[Any]:
+        """Nothing: `apply` has summed over the replicas."""
+        return list(grads_and_vars)
 
     def finalize_variable_values(self, var_list: list[keras.Variable]) -> None:
         """Nothing: Keras would put the moving average in place of the weights after every `fit`, of which one
@@ -59,7 +77,7 @@ class Muon(GradientNorm, keras.optimizers.Muon):
         self.assign_add(m, ops.add(gradient, m * (self.momentum - 1)))
         ahead = ops.add(gradient, self.momentum * m) if self.nesterov else m
         matrix = ops.reshape(ahead, (-1, variable.shape[-1]))
-        update = self.lr_adjust(lr * self.zeropower_via_newtonschulz5(matrix, self.ns_steps))
+        update = self.lr_adjust(lr * orthogonalize(matrix, self.ns_steps))
         self.assign_sub(variable, ops.reshape(update, variable.shape))
 
 
@@ -75,11 +93,8 @@ class SGD(GradientNorm, keras.optimizers.SGD):
         super().__init__(*args, **kwargs)
         self.l2 = l2
 
-    def apply(self, grads: list[Any], trainable_variables: list[keras.Variable] | None = None) -> None:
-        if self.l2:
-            variables = trainable_variables if trainable_variables is not None else self._trainable_variables
-            grads = [_with_decay(g, v, self.l2) for g, v in zip(grads, variables)]
-        super().apply(grads, trainable_variables)
+    def regularized(self, grads: list[Any], variables: list[keras.Variable]) -> list[Any]:
+        return [_with_decay(g, v, self.l2) for g, v in zip(grads, variables)] if self.l2 else grads
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "l2": self.l2}

@@ -12,6 +12,7 @@ from maskrcnn.config.schema import Config
 from maskrcnn.config.stored import FILE_NAME, to_yaml
 from maskrcnn.tracking.environment import environment_facts
 from maskrcnn.tracking.tracker import Tracker
+from maskrcnn.training.devices import device_scope
 from maskrcnn.training.loop import make_deterministic
 from maskrcnn.visualization.figures import samples_figure
 from maskrcnn.workflows import naming
@@ -33,6 +34,7 @@ def train(config: Config, output_dir: Path, overrides: Sequence[str]) -> float:
         UserError: for mistakes in data or configuration, and for a loss that is not finite.
     """
     clock = Clock()
+    scope = device_scope(config.devices)
     pretrained = open_pretrained(config)
     if pretrained is not None:
         config = adopt(config, pretrained, overrides)
@@ -46,7 +48,7 @@ def train(config: Config, output_dir: Path, overrides: Sequence[str]) -> float:
     folder = unfinished or output_dir
     with open_run(config, overrides, folder) as tracker:
         _log_inputs(config, data, tracker)
-        with clock.measure("build"):
+        with clock.measure("build"), scope:
             session = Session.build(config, data, folder, tracker, clock, pretrained)
         if unfinished is not None:
             session.restore()
