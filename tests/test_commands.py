@@ -64,7 +64,7 @@ WRONG_USAGE = {
     "dataset=/data/coco": "dataset.train.annotations=FILE",
     "optimizer=adam": "did you mean optimizer=adamw?",
     "optimizer=SGD": "did you mean optimizer=sgd?",
-    "optimizer=null": "known: adamw, muon, sgd",
+    "optimizer=null": "known: adamw, muon, muon_pretrained, sgd",
     "schedule=tinny": "did you mean schedule=tiny?",
     "experiment=coco_person": "did you mean experiment=coco_person_cpu?",
     "experiment=größe": "experiment has no option 'größe'",

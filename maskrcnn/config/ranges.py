@@ -76,6 +76,7 @@ RANGES: dict[str, Range] = {
     "roi.detections_per_image": Range(1, 10_000),
     "roi.canonical_size": POSITIVE,
     "roi.canonical_level": Range(2, 5),
+    "head.embedded_steps": Range(1, LARGE),
     "box_head.convolutions": Range(0, 64),
     "box_head.convolution_channels": WIDTH,
     "box_head.fully_connected": Range(0, 16),

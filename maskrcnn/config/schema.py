@@ -31,6 +31,8 @@ class HeadConfig:
     name: str = "mask"
     masks: bool = True
     keypoints: bool = False
+    embedded_steps: int = 2050
+    """Steps of `schedule=embedded`: about as many as seven minutes on two cores hold with this head."""
 
 
 @dataclass

@@ -29,7 +29,8 @@ def test_every_shipped_option_composes_and_contradicts_itself_nowhere(override):
     config = compose([override])
     assert type(config) is Config
     problems = [problem for problem in validate(config) if "there is no such" not in problem.what]
-    if override in ("dataset=coco_json", "experiment=finetune", "experiment=finetune_subset"):  # the user names the files
+    # the user names the files
+    if override in ("dataset=coco_json", "experiment=finetune", "experiment=finetune_subset"):
         problems = [problem for problem in problems if "is missing" not in problem.what]
     assert not problems
 
