@@ -35,16 +35,17 @@ def result(process: subprocess.Popen[str]) -> Any:
 
 @pytest.mark.slow
 @on_tensorflow
-@pytest.mark.parametrize("optimizer", ["sgd"])
-def test_two_devices_train_like_one(optimizer: str) -> None:
+@pytest.mark.parametrize(("optimizer", "rounding"), [("sgd", 5e-4), ("adamw", 2e-3)])
+def test_two_devices_train_like_one(optimizer: str, rounding: float) -> None:
     one, two = (result(process) for process in [start(1, optimizer), start(2, optimizer)])
     assert len(one["steps"]) == len(two["steps"]) == 20
     for step, (a, b) in enumerate(zip(one["steps"], two["steps"], strict=True), start=1):
         for name in (n for n in a if n.startswith("loss") or n == "gradient_norm"):
-            # Sums in another order: 1e-7 at the first step, at most 8e-5 (gradient 3e-3) at the twentieth under SGD.
-            allowed = 1e-2 if name == "gradient_norm" else 5e-4
+            # Sums in another order: 1e-7 at the first step; at most 8e-5 later under SGD, 4e-4 under AdamW, which divides
+            # by roots that are near zero at first. The gradient's norm differs by 3e-3 and 1e-2.
+            allowed = 10 * rounding if name == "gradient_norm" else rounding
             assert b[name] == pytest.approx(a[name], rel=allowed), (step, name)
-    np.testing.assert_allclose(two["weights"], one["weights"], atol=5e-4)
+    np.testing.assert_allclose(two["weights"], one["weights"], atol=rounding)
 
 
 def test_one_device_needs_no_strategy_and_sums_are_values() -> None:
