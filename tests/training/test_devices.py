@@ -41,8 +41,8 @@ def test_two_devices_train_like_one(optimizer: str, rounding: float) -> None:
     assert len(one["steps"]) == len(two["steps"]) == 20
     for step, (a, b) in enumerate(zip(one["steps"], two["steps"], strict=True), start=1):
         for name in (n for n in a if n.startswith("loss") or n == "gradient_norm"):
-            # Sums in another order: 1e-7 at the first step; at most 8e-5 later under SGD, 4e-4 under AdamW, which divides
-            # by roots that are near zero at first. The gradient's norm differs by 3e-3 and 1e-2.
+            # Sums in another order: 1e-7 at the first step; at most 8e-5 later under SGD, 4e-4 under AdamW, which
+            # divides by roots that are near zero at first. The gradient's norm differs by 3e-3 and 1e-2.
             allowed = 10 * rounding if name == "gradient_norm" else rounding
             assert b[name] == pytest.approx(a[name], rel=allowed), (step, name)
     np.testing.assert_allclose(two["weights"], one["weights"], atol=rounding)
