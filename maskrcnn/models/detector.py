@@ -26,7 +26,7 @@ from maskrcnn.models.shapes import split_rows
 from maskrcnn.ops.boxes import pairwise_iou
 from maskrcnn.ops.keypoints import keypoint_targets
 from maskrcnn.ops.masks import mask_targets
-from maskrcnn.ops.replicas import replica_count
+from maskrcnn.ops.replicas import replica_count, spans_workers
 from maskrcnn.ops.roi_align import pack_maps, roi_align, roi_levels
 from maskrcnn.structures import DetectorSettings, settings_from_dict
 
@@ -368,6 +368,11 @@ class Detector(keras.Model):
             parts = replica_count() if name.startswith("loss/") else 1
             self._term_means[name].update_state(value * parts)
         return sum(value for name, value in y_pred.items() if name.startswith("loss/"))
+
+    def compute_metrics(self, *arguments: Any, **options: Any) -> dict[str, Any]:
+        """Keras' own; as vectors of one where replicas are several processes: Keras takes their mean along axis 0."""
+        values = super().compute_metrics(*arguments, **options)
+        return {name: ops.reshape(value, (1,)) for name, value in values.items()} if spans_workers() else values
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """Nothing, since all parts are built: on several devices Keras would run the model on a mean of the batch."""

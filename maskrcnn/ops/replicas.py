@@ -19,6 +19,15 @@ def replica_count() -> int:
     return int(tf.distribute.get_strategy().num_replicas_in_sync)
 
 
+def spans_workers() -> bool:
+    """Whether the replicas belong to several processes."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy)
+
+
 def total(value: Any) -> Any:
     """Sum of a tensor, or of each tensor of a list, over all replicas; outside a step of theirs, the value itself."""
     if replica_count() == 1:

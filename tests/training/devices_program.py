@@ -1,6 +1,7 @@
 """Twenty steps of a small detector on the devices that the command line asks for: losses and weights as JSON.
 
-    python devices_program.py COUNT
+    python devices_program.py COUNT OPTIMIZER                  devices of one process
+    python devices_program.py 1 OPTIMIZER WORKER PORT PORT     one of two processes, which find each other at the ports
 
 Every part whose value depends on the whole batch takes part: batch norm, clipping, weight decay, all losses. Proposals
 are given: a rounding that puts another one into the sample would be followed by other losses.
@@ -101,18 +102,51 @@ def settings() -> DetectorSettings:
     )
 
 
-def main(count: int, optimizer: str) -> None:
-    scope = device_scope(count)
-    make_deterministic(0, True)
+def fit(scope: Any, optimizer: str, make_data: Any, steps: int | None) -> None:
     with scope:
         model = Detector(settings(), num_classes=2, num_keypoints=JOINTS)
         rate = {"sgd": 0.01, "adamw": 0.001}[optimizer]
         compile_model(model, build_optimizer(optimizer, rate, weight_decay=0.01, global_clipnorm=1.0))
     record = Record()
-    model.fit(step_dataset(Batches(), 0, STEPS), verbose=0, shuffle=False, callbacks=[record])
+    model.fit(make_data(), steps_per_epoch=steps, verbose=0, shuffle=False, callbacks=[record])
     weights = np.concatenate([np.ravel(keras.ops.convert_to_numpy(v)) for v in model.weights])
     print(json.dumps({"steps": record.values, "weights": [float(w) for w in weights[:: max(1, len(weights) // 500)]]}))
 
 
+def worker_data(strategy: Any, worker: int, workers: int) -> Any:
+    """This worker's part of each batch."""
+    import tensorflow as tf
+
+    share = IMAGES // workers
+    part = slice(worker * share, (worker + 1) * share)
+    signature = {n: tf.TensorSpec((share, *shape[1:]), kind) for n, (shape, kind) in Batches().signature.items()}
+
+    def generate() -> Any:
+        for batch in Batches().batches(0):
+            yield {name: value[part] for name, value in batch.items()}
+
+    def make(context: Any) -> Any:
+        data = tf.data.Dataset.from_generator(generate, output_signature=signature)
+        return data.apply(tf.data.experimental.assert_cardinality(STEPS))
+
+    return strategy.distribute_datasets_from_function(make)
+
+
+def main(count: int, optimizer: str, worker: int | None = None, ports: tuple[str, ...] = ()) -> None:
+    if worker is None:
+        scope = device_scope(count)
+        make_deterministic(0, True)
+        fit(scope, optimizer, lambda: step_dataset(Batches(), 0, STEPS), None)
+        return
+    import tensorflow as tf
+
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
+    os.environ["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": worker}})
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    make_deterministic(0, True)
+    fit(strategy.scope(), optimizer, lambda: worker_data(strategy, worker, len(ports)), STEPS)
+
+
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2])
+    own = sys.argv[3:]
+    main(int(sys.argv[1]), sys.argv[2], int(own[0]) if own else None, tuple(own[1:]))
