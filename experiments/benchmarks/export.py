@@ -58,7 +58,7 @@ def rows_of(run: str) -> list[dict[str, Any]]:
     for name in FORMATS:
         with tempfile.TemporaryDirectory() as folder:
             facts = measured(predictor.detector, original, name, target_of(name, Path(folder) / "out"), batches)
-        rows.append({"run": Path(run).stem, "format": name, **facts})
+        rows.append({"run": Path(run).name, "format": name, **facts})
         print(json.dumps(rows[-1]), flush=True)
     return rows
 
