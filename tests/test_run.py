@@ -31,8 +31,8 @@ STAND_IN = textwrap.dedent(
         if config.seed == 14:
             raise RuntimeError("a bug of ours")
         if config.seed == 15:
-            (output_dir / "started").write_text("")
             try:
+                (output_dir / "started").write_text("")
                 time.sleep(60)
             except KeyboardInterrupt:
                 (output_dir / "saved").write_text("")
