@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,10 +47,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working directory with `train.json` and the images in `photos`, as the README's own-data section has them."""
     folder = tmp_path_factory.mktemp("readme")
     _, test = load_embedded(train_images=4, test_images=16, image_size=64, seed=0, cache=folder / "cache")
-    write_coco(test, folder / "train.json")
     (folder / "photos").mkdir()
     for record in test.images:
-        shutil.copy(record.path, folder / "photos" / Path(record.file_name).name)
+        shutil.copy(record.path, folder / "photos")
+    records = tuple(replace(record, file_name=Path(record.path).name) for record in test.images)
+    write_coco(replace(test, images=records), folder / "train.json")
     return folder
 
 
