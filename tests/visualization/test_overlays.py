@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +24,8 @@ from maskrcnn.visualization.overlays import (
     label_text,
     side_by_side,
 )
+
+Pose = Callable[..., np.ndarray]
 
 NAMES = ("cup", "person")
 PLAIN = Style(min_side=0, max_side=None, labels=False)
@@ -201,18 +204,6 @@ def test_side_by_side_has_two_halves_under_captions() -> None:
         assert max(thin.shape[:2]) <= 8 * min(thin.shape[:2])
 
 
-def pose(**visibility: int) -> np.ndarray:
-    """Two arms of a stick person: left at the right of the picture, as of a person who faces the camera."""
-    places = {
-        "left_shoulder": (220, 100), "left_elbow": (300, 150), "left_wrist": (350, 250),
-        "right_shoulder": (180, 100), "right_elbow": (100, 150), "right_wrist": (50, 250),
-    }  # fmt: skip
-    joints = np.zeros((17, 3), np.float32)
-    for name, place in places.items():
-        joints[COCO_PERSON.names.index(name)] = (*place, visibility.get(name, 2))
-    return joints
-
-
 def test_keypoints_of_the_file_are_drawn_at_pixel_centres_of_the_schemas_joints() -> None:
     joints = np.zeros((17, 3), np.float32)
     joints[5] = (10, 20, 2)
@@ -236,7 +227,7 @@ def test_joints_of_detectors_that_count_pixel_indices_are_drawn_at_pixel_centres
     assert drawn.keypoints[0].tolist() == [[10.5, 10.5, 2.0], [0.5, 0.5, 0.0]]
 
 
-def test_detections_of_categories_without_joints_get_no_skeleton() -> None:
+def test_detections_of_categories_without_joints_get_no_skeleton(pose: Pose) -> None:
     keypoints = np.stack([np.zeros((17, 3), np.float32), pose()])
     both = found([(10, 300, 60, 390), (40, 80, 360, 260)], [0.9, 0.8], keypoints=keypoints)
     drawn = instances_of_detections(both)
@@ -256,7 +247,7 @@ def test_the_truth_shows_masks_only_beside_predicted_masks() -> None:
     assert (with_masks[strip + 150, 150] != 100).any()
 
 
-def test_keypoints_are_drawn_only_with_a_schema() -> None:
+def test_keypoints_are_drawn_only_with_a_schema(pose: Pose) -> None:
     detections = found([(40, 80, 360, 260)], [0.9], keypoints=pose()[None])
     without = draw(grey(), detections, NAMES, style=PLAIN)
     assert not holds(without, LEFT)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,8 @@ from maskrcnn.structures import COCO_PERSON, KeypointSchema
 from maskrcnn.visualization.canvas import pen_for
 from maskrcnn.visualization.colours import LEFT, RIGHT
 from maskrcnn.visualization.skeletons import draw_skeleton, joint_sides
+
+Pose = Callable[..., np.ndarray]
 
 
 def grey() -> np.ndarray:
@@ -19,19 +23,7 @@ def holds(picture: np.ndarray, colour: tuple[int, int, int]) -> bool:
     return bool((picture == np.array(colour, np.uint8)).all(axis=-1).any())
 
 
-def pose(**visibility: int) -> np.ndarray:
-    """Two arms of a stick person: left at the right of the picture, as of a person who faces the camera."""
-    places = {
-        "left_shoulder": (220, 100), "left_elbow": (300, 150), "left_wrist": (350, 250),
-        "right_shoulder": (180, 100), "right_elbow": (100, 150), "right_wrist": (50, 250),
-    }  # fmt: skip
-    joints = np.zeros((17, 3), np.float32)
-    for name, place in places.items():
-        joints[COCO_PERSON.names.index(name)] = (*place, visibility.get(name, 2))
-    return joints
-
-
-def test_left_and_right_limbs_have_different_colours() -> None:
+def test_left_and_right_limbs_have_different_colours(pose: Pose) -> None:
     picture = grey()
     draw_skeleton(picture, pose(), COCO_PERSON, pen_for(picture))
     assert LEFT != RIGHT
@@ -41,7 +33,7 @@ def test_left_and_right_limbs_have_different_colours() -> None:
     assert not holds(picture[:, :160], LEFT)
 
 
-def test_a_hidden_joint_is_hollow_and_an_absent_one_is_not_drawn() -> None:
+def test_a_hidden_joint_is_hollow_and_an_absent_one_is_not_drawn(pose: Pose) -> None:
     seen, hidden, absent = grey(), grey(), grey()
     for picture, visibility in ((seen, 2), (hidden, 1), (absent, 0)):
         draw_skeleton(picture, pose(left_wrist=visibility), COCO_PERSON, pen_for(picture))
@@ -87,7 +79,7 @@ def test_two_points_and_no_bones_are_drawn() -> None:
     assert (picture[150, 200] == 100).all()
 
 
-def test_the_same_skeleton_looks_the_same_again() -> None:
+def test_the_same_skeleton_looks_the_same_again(pose: Pose) -> None:
     first, second = grey(), grey()
     for picture in (first, second):
         draw_skeleton(picture, pose(), COCO_PERSON, pen_for(picture))
