@@ -68,7 +68,9 @@ def main(arguments: list[str]) -> int:
 
 def _names_a_config(arguments: list[str]) -> bool:
     """Whether the second form is meant: a data set of the configuration and none of the first form's own keys."""
-    keys = [argument.partition("=")[0].lstrip("+~") for argument in arguments]
+    from maskrcnn.config.arguments import override_key
+
+    keys = [override_key(argument) for argument in arguments]
     if any(key in ("annotations", "images") for key in keys):
         return False
     return any(key in ("dataset", "experiment", "from_run") or key.startswith("dataset.") for key in keys)

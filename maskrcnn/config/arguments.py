@@ -48,6 +48,16 @@ def split_pairs(arguments: Sequence[str], keys: Iterable[str]) -> tuple[dict[str
     return pairs, rest
 
 
+def override_key(text: str) -> str:
+    """The key of an override such as `+optimizer.ema=0.99`."""
+    return text.partition("=")[0].lstrip("+~")
+
+
+def typed_keys(overrides: Iterable[str]) -> frozenset[str]:
+    """The keys of overrides, as typed."""
+    return frozenset(map(override_key, overrides))
+
+
 def refuse_rest(rest: Sequence[str], keys: Iterable[str]) -> None:
     """For commands that have keys of their own alone: any other argument is a mistake.
 

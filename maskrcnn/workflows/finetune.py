@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from maskrcnn.config.arguments import typed_keys
 from maskrcnn.config.finetune import Choice, apply, choose
 from maskrcnn.config.schema import Config
 from maskrcnn.data.records import Dataset
@@ -23,11 +24,6 @@ def fitted(config: Config, train: Dataset, overrides: Sequence[str]) -> Config:
     print(f"derived from {len(train)} images with {instances} instances of {train.num_classes} categories:")
     print(to_text(changed, choices, kept), flush=True)
     return changed
-
-
-def typed_keys(overrides: Sequence[str]) -> frozenset[str]:
-    """The keys of `key=value`."""
-    return frozenset(text.partition("=")[0].lstrip("+~") for text in overrides)
 
 
 def to_text(config: Config, choices: Sequence[Choice], kept: Collection[str]) -> str:

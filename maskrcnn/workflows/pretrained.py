@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from maskrcnn.config.arguments import typed_keys
 from maskrcnn.config.schema import Config
 from maskrcnn.prediction.predictor import Predictor
 from maskrcnn.structures import ResizeSettings
@@ -57,7 +58,7 @@ def adopt(config: Config, pretrained: Predictor, overrides: Sequence[str]) -> Co
     Args:
         overrides: as typed; their keys win where the weights allow a choice.
     """
-    typed = frozenset(text.partition("=")[0].lstrip("+") for text in overrides)
+    typed = typed_keys(overrides)
     found = pretrained.detector.settings
     sections: dict[str, Any] = {}
     for name, structure in STRUCTURE.items():

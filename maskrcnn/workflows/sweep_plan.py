@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from maskrcnn.config.arguments import override_key
 from maskrcnn.errors import UserError
 from maskrcnn.tracking.journal import write_json
 from maskrcnn.tracking.locks import file_lock
@@ -59,11 +60,6 @@ class SweepPlan:
 
     def write(self, folder: Path) -> None:
         write_json(folder / SWEEP, asdict(self))
-
-
-def override_key(text: str) -> str:
-    """The key of an override such as `+optimizer.ema=0.99`."""
-    return text.partition("=")[0].lstrip("+~")
 
 
 def new_plan(

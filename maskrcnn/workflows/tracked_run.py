@@ -15,15 +15,19 @@ ROLE_TAG = "sweep_role"
 JOB, PARENT = "job", "parent"
 
 
-def open_run(config: Config, overrides: Sequence[str], folder: Path) -> Tracker:
+def open_run(config: Config, overrides: Sequence[str], folder: Path, *, digest: str | None = None) -> Tracker:
     """The tracker of the run in `folder`; a run in a sweep's folder becomes a child of the sweep's run.
+
+    Args:
+        digest: of the configuration as asked for, before weights and data have decided a part of it: the same request
+            finds the run again. None: `config` is what was asked for.
 
     Raises:
         UserError: the address of the store is malformed.
     """
     plan = read_plan(folder.parent)
     swept = {} if plan is None else plan.values(overrides)
-    tags = {"config_digest": naming.config_digest(config), "overrides": " ".join(overrides)}
+    tags = {"config_digest": digest or naming.config_digest(config), "overrides": " ".join(overrides)}
     if plan is not None:
         tags |= {SWEEP_TAG: plan.key, ROLE_TAG: JOB, "sweep_job": folder.name}
     return Tracker.start(

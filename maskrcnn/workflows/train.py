@@ -33,7 +33,7 @@ def train(config: Config, output_dir: Path, overrides: Sequence[str]) -> float:
     Raises:
         UserError: for mistakes in data or configuration, and for a loss that is not finite.
     """
-    clock = Clock()
+    clock, asked = Clock(), naming.config_digest(config)
     scope = device_scope(config.devices)
     pretrained = open_pretrained(config)
     if pretrained is not None:
@@ -44,9 +44,9 @@ def train(config: Config, output_dir: Path, overrides: Sequence[str]) -> float:
         data = load_data(config)
     print(data.samples.to_text(), flush=True)
     config = fitted(config, data.train, overrides)
-    unfinished = find_to_resume(config, output_dir, Path.cwd())
+    unfinished = find_to_resume(config, asked, output_dir, Path.cwd())
     folder = unfinished or output_dir
-    with open_run(config, overrides, folder) as tracker:
+    with open_run(config, overrides, folder, digest=asked) as tracker:
         _log_inputs(config, data, tracker)
         with clock.measure("build"), scope:
             session = Session.build(config, data, folder, tracker, clock, pretrained)

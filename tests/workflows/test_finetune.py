@@ -2,9 +2,10 @@
 
 import numpy as np
 
+from maskrcnn.config.arguments import typed_keys
 from maskrcnn.config.compose import compose
 from maskrcnn.data.records import Annotation, Category, Dataset, ImageRecord
-from maskrcnn.workflows.finetune import fitted, typed_keys
+from maskrcnn.workflows.finetune import fitted
 
 
 def dataset(images, per_image, categories=1):
