@@ -61,20 +61,21 @@ def check_test_given(config: Config) -> Iterator[Problem]:
         yield _missing_part("dataset.test", "annotations")
 
 
+def _files_beside(config: Config, what: str, hint: str) -> Iterator[Problem]:
+    """A problem for each file or folder that is given to a data set which has its own."""
+    for part in ("train", "val", "test"):
+        for key in ("annotations", "images"):
+            value = getattr(getattr(config.dataset, part), key)
+            if value:
+                yield Problem(f"dataset.{part}.{key}={value}", what, hint)
+
+
 def check_embedded(config: Config) -> Iterator[Problem]:
     """Files beside the generated data would be ignored."""
     dataset = config.dataset
     if dataset.name != "embedded":
         return
-    for part in ("train", "val", "test"):
-        for key in ("annotations", "images"):
-            value = getattr(getattr(dataset, part), key)
-            if value:
-                yield Problem(
-                    f"dataset.{part}.{key}={value}",
-                    "the embedded data are generated and read no files",
-                    "add dataset=coco_json",
-                )
+    yield from _files_beside(config, "the embedded data are generated and read no files", "add dataset=coco_json")
     if dataset.keypoints is not None:
         yield Problem(
             "dataset.keypoints", "the embedded data have their own joints", "add dataset=coco_json, or leave it out"
@@ -88,15 +89,8 @@ def check_coco(config: Config) -> Iterator[Problem]:
     dataset = config.dataset
     if dataset.name != "coco":
         return
-    for part in ("train", "val", "test"):
-        for key in ("annotations", "images"):
-            value = getattr(getattr(dataset, part), key)
-            if value:
-                yield Problem(
-                    f"dataset.{part}.{key}={value}",
-                    "dataset=coco finds its files itself",
-                    "add dataset=coco_json, or give dataset.root=FOLDER",
-                )
+    hint = "add dataset=coco_json, or give dataset.root=FOLDER"
+    yield from _files_beside(config, "dataset=coco finds its files itself", hint)
     if dataset.year not in (2014, 2017):
         yield Problem(f"dataset.year={dataset.year}", "is no year of COCO", "known: 2014, 2017")
     address = urlsplit(dataset.url)

@@ -250,3 +250,14 @@ def test_a_detector_s_file_must_be_there_and_brings_its_backbone(files: Path) ->
     missing = [str(problem) for problem in validate(compose([f"weights={files}/none.pth"]))]
     assert any("there is no such file" in line for line in missing)
     assert not validate(compose([f"weights={files}/weights.h5", "backbone.norm=frozen", "backbone.frozen_stages=2"]))
+
+
+def test_devices_want_a_batch_that_they_can_share_and_no_optimizer_that_sees_one_of_them():
+    config = changed("devices", 3)
+    config.optimizer.accumulate, config.optimizer.ema = 2, 0.9
+    assert [line.partition(":")[0] for line in lines(config)] == [
+        "training.batch_size=8",
+        "optimizer.accumulate",
+        "optimizer.ema",
+    ]
+    assert not lines(changed("devices", 2))
