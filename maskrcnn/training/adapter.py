@@ -62,4 +62,6 @@ def step_dataset(source: BatchSource, start: int, count: int) -> Any:
     # On several devices each batch is cut into parts; the stream of batches is one (FACTS 4.19b).
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    # There is nothing to tune, and at the end of each `fit` the tuner's thread is waited for: it sleeps up to a minute.
+    options.autotune.enabled = False
     return data.apply(tf.data.experimental.assert_cardinality(count)).with_options(options).prefetch(2)
