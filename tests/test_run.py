@@ -138,7 +138,14 @@ def test_a_sweep_runs_each_job_in_a_process_and_fails_if_one_fails(launch, envir
 def test_ctrl_c_reaches_the_job_of_a_sweep_and_waits_until_it_has_saved(launch, environment):
     command = [sys.executable, "-m", "maskrcnn.run", "-m", "seed=15,16"]
     process = subprocess.Popen(
-        command, cwd=launch, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+        command,
+        cwd=launch,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        # A shell's background jobs, of which these tests may be one, are born with SIGINT ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 200
     while not list(launch.rglob("started")) and process.poll() is None and time.monotonic() < deadline:
