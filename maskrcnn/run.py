@@ -243,6 +243,7 @@ def _named_sweep_folder(line: CommandLine) -> Path | None:
     folder = str(argument.override.values[0])
     if "${" in folder:
         raise UsageError("must be a plain folder", argument.text, "or leave it out: each sweep gets its own")
+    _make_named(argument.text)
     return Path(folder).absolute()
 
 
@@ -296,8 +297,10 @@ def _sent_to(folder: Path | None, key: str) -> list[str]:
 
 
 def _output_folder(overrides: Sequence[str], key: str, name: str) -> Path | None:
-    """A new folder for the output; None where the user has named one."""
-    if any(override.startswith(f"{key}.dir=") for override in overrides):
+    """A new folder for the output; None where the user has named one, which is made."""
+    named = next((text for text in overrides if text.startswith(f"{key}.dir=")), None)
+    if named is not None:
+        _make_named(named)
         return None
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     base = Path.cwd() / RUNS
@@ -313,6 +316,19 @@ def _output_folder(overrides: Sequence[str], key: str, name: str) -> Path | None
     except OSError as error:
         raise UserError(f"no folder for the run can be made: {error.strerror}", str(base)) from error
     raise UserError("no free name for the run's folder", str(base))
+
+
+def _make_named(argument: str) -> None:
+    """Make the folder that the user has named, before Hydra does, which would answer with a traceback."""
+    folder = argument.partition("=")[2].strip("'\"")
+    if "${" in folder:
+        return  # Hydra knows what it stands for.
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"this folder cannot be made: {error.strerror}", argument, "name another") from error
+    if not os.access(folder, os.W_OK):
+        raise UserError("this folder cannot be written to", argument, "name another")
 
 
 def _run_hydra(job: Callable[[Any], Any], arguments: Sequence[str], config_name: str) -> None:

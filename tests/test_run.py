@@ -155,3 +155,12 @@ def test_ctrl_c_reaches_the_job_of_a_sweep_and_waits_until_it_has_saved(launch, 
     assert process.returncode == 130, errors
     assert list(launch.rglob("saved"))
     assert not list(launch.rglob("metrics.json"))
+
+
+@pytest.mark.parametrize("argument", ["hydra.run.dir=taken/run", "-m seed=1,2 hydra.sweep.dir=taken/sweep"])
+def test_a_named_folder_that_cannot_be_made_is_one_line(argument, launch, environment):
+    (launch / "taken").write_text("a file where a folder is wanted")
+    ended = run(argument.split(), launch, environment)
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(f"{argument.split()[-1]}: this folder cannot be made: Not a directory")
