@@ -35,8 +35,9 @@ run: install ## train, test and log Mask R-CNN on the embedded data (ARGS="key=v
 test: install-dev ## the whole test suite but what is marked slow
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
+# They wait for processes and servers half of the time: two at once. The README's commands, the longest, come early.
 test-slow: install-dev ## the tests that take minutes
-	$(BIN)/python -m pytest -m slow $(ARGS)
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: install-dev ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .
