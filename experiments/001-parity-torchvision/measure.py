@@ -14,33 +14,28 @@ other and writes which stages notice.
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-import json
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from keras import Model, ops
 
+from experiments.benchmarks.parity import Row, matched_share, open_set, record, stored_mask, write_section
 from maskrcnn.data.collate import pad_images
 from maskrcnn.data.detections import Detections
 from maskrcnn.data.resize import resize_image, resized_size
 from maskrcnn.data.rle import decode
 from maskrcnn.models.positives import RoIRows
 from maskrcnn.models.postprocess import select_detections
-from maskrcnn.ops.boxes import pairwise_iou
 from maskrcnn.ops.keypoints import decode_keypoints
 from maskrcnn.prediction.paste import paste_masks
 from maskrcnn.prediction.predictor import Predictor
 from maskrcnn.weights import import_model
 
 DEFAULT_SETS = ("mask_r50_fpn", "faster_r50_fpn", "mask_r18_fpn", "keypoint_r50_fpn", "mask_r50_fpn_v2")
-TABLE = "table"
+HERE = Path(__file__).parent
 SENSITIVITY_SET = "mask_r50_fpn"
 SENSITIVITY_SETS = {"anchor_stride": "faster_r50_fpn"}
 """Where another set is needed: no stored anchor of the first one is on P6, whose stride is the only one to differ."""
@@ -87,44 +82,13 @@ BOX_PX, SCORE, MASK_IOU, MASK_MIN_PIXELS = 0.05, 1e-3, 0.97, 200
 """End to end."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """One measured stage: `largest` and `rms` are differences, `rms` in standard deviations of the stage's values;
-    decisions have a `share` that agrees (of boxes, mask pixels, keypoints) and its smallest allowed value."""
-
-    name: str
-    stage: str
-    image: int | None = None
-    largest: float | None = None
-    limit: float | None = None
-    rms: float | None = None
-    share: float | None = None
-    share_limit: float | None = None
-    torchvision_float64: float | None = None
-    """Largest difference between torchvision's own float32 and float64 runs, where the set's JSON has it."""
-
-    @property
-    def passed(self) -> bool:
-        near = self.largest is None or self.limit is None or self.largest <= self.limit
-        level = self.rms is None or self.rms <= RMS_LIMIT
-        return near and level and (self.share is None or self.share >= (self.share_limit or 0))
-
-
 class ParitySet:
     """One stored set, the detector that its weights give, and the features that this detector computes."""
 
     def __init__(self, folder: Path, name: str, **changed: Any) -> None:
         """`changed`: conventions to put in place of the imported ones."""
-        self.name, self.recipe = name, load_recipe(folder)
-        self.info = json.loads((folder / f"{name}.json").read_text())
-        self.stored = np.load(folder / f"{name}.npz", allow_pickle=False)
-        self.images = self.recipe.images(self.info["seed"], self.info["image_sizes"])
-        hashes = [hashlib.sha256(image.tobytes()).hexdigest() for image in self.images]
-        if hashes != self.info["images_sha256"]:
-            raise ValueError(f"{name}: the recipe made other images than the stored ones")
-        state = dict(self.recipe.state_dict(self.info["arch"], self.info["seed"]))
-        if state_hash(state) != self.info["weights_sha256"]:
-            raise ValueError(f"{name}: the recipe made other weights than the stored ones")
+        self.name = name
+        self.recipe, self.info, self.stored, self.images, state = open_set(folder, name)
         epsilon = changed.pop("bn_epsilon", self.info["bn_eps"])
         self.detector = import_model(state, **self.info["settings"], bn_eps=epsilon).detector
         for key, value in changed.items():
@@ -183,7 +147,8 @@ class ParitySet:
             largest=float(np.abs(difference).max()),
             limit=LIMITS[stage],
             rms=float(np.sqrt(np.mean(difference**2)) / theirs.std()),
-            torchvision_float64=self._noise(stage, image),
+            rms_limit=RMS_LIMIT,
+            source_float64=self._noise(stage, image),
         )
 
     def _noise(self, stage: str, image: int | None) -> float | None:
@@ -231,7 +196,7 @@ def compare_proposals(parity: ParitySet) -> Iterator[Row]:
     for image, real in enumerate(valid):
         found = (boxes[image][real], scores[image][real], np.zeros(real.sum()))
         wanted = stored[f"proposals_{image}"], stored[f"proposal_scores_{image}"]
-        share = matched_share((*wanted, np.zeros(len(wanted[0]))), found)
+        share = matched_share((*wanted, np.zeros(len(wanted[0]))), found, SCORE)
         yield Row(parity.name, "proposals", image, share=share, share_limit=MATCHED_SHARE)
 
 
@@ -256,7 +221,7 @@ def compare_box_head(parity: ParitySet, image: int) -> Iterator[Row]:
     found = select_detections(logits, deltas, proposals[None], valid, size, detector.settings.roi, detector.conventions)
     ours = tuple(np.asarray(found[key])[0][np.asarray(found["labels"])[0] > 0] for key in ("boxes", "scores", "labels"))
     theirs = tuple(stored[f"det_{key}_{image}"] for key in ("boxes", "scores", "labels"))
-    share = matched_share(theirs, ours)
+    share = matched_share(theirs, ours, SCORE)
     yield Row(parity.name, "detections", image, share=share, share_limit=MATCHED_SHARE)
 
 
@@ -298,69 +263,6 @@ def compare_keypoint_head(parity: ParitySet, image: int) -> Iterator[Row]:
     share = float((distance <= KEYPOINT_PX).mean())
     yield Row(parity.name, "keypoints", image, share=share, share_limit=MATCHED_SHARE)
     yield parity.compare("keypoint_scores", points[..., 2], stored[f"keypoint_scores_{image}"], image)
-
-
-def matched_share(wanted: tuple[np.ndarray, ...], found: tuple[np.ndarray, ...]) -> float:
-    """Share of the wanted (boxes, scores, labels) with one of the same label, IoU > 0.99 and score within 1e-3."""
-    iou = np.asarray(pairwise_iou(ops.convert_to_tensor(wanted[0]), ops.convert_to_tensor(found[0])))
-    near = np.abs(wanted[1][:, None] - found[1][None]) <= 1e-3
-    same = wanted[2][:, None] == found[2][None]
-    return float(((iou > 0.99) & near & same).any(1).mean())
-
-
-def stored_mask(stored: Any, image: int, k: int, height: int, width: int) -> np.ndarray:
-    start = stored[f"mask_rle_start_{image}"]
-    runs = stored[f"mask_rle_{image}"][start[k] : start[k + 1]]
-    return np.repeat(np.arange(len(runs)) % 2, runs).reshape(width, height).T.astype(np.uint8)
-
-
-def state_hash(state: dict[str, np.ndarray]) -> str:
-    """As `recipe.state_hash`, of weights that are already there."""
-    digest = hashlib.sha256()
-    for key, values in state.items():
-        digest.update(f"{key}{tuple(int(side) for side in values.shape)}".encode())
-        digest.update(np.ascontiguousarray(values, "<i8" if values.dtype.kind == "i" else "<f4").tobytes())
-    return digest.hexdigest()
-
-
-def load_recipe(folder: Path) -> Any:
-    """The folder's `recipe.py` as a module."""
-    spec = importlib.util.spec_from_file_location("parity_recipe", folder / "recipe.py")
-    if spec is None or spec.loader is None:
-        raise FileNotFoundError(folder / "recipe.py")
-    module = importlib.util.module_from_spec(spec)
-    written, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # the folder may be read-only
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.dont_write_bytecode = written
-    return module
-
-
-def to_markdown(rows: list[Row]) -> str:
-    """One line a set and stage, the worse of its images."""
-    lines = [
-        "| set | stage | largest difference | allowed | torchvision float32 − float64 | rms / std (allowed 1e-3) "
-        "| agree | at least |",
-        "|---|---|--:|--:|--:|--:|--:|--:|",
-    ]
-    for key in dict.fromkeys((row.name, row.stage) for row in rows):
-        same = [row for row in rows if (row.name, row.stage) == key]
-        cells = [
-            _worst(same, "largest", max, ".1e"),
-            _worst(same, "limit", max, ".0e"),
-            _worst(same, "torchvision_float64", max, ".1e"),
-            _worst(same, "rms", max, ".1e"),
-            _worst(same, "share", min, ".5f"),
-            _worst(same, "share_limit", min, ".3f"),
-        ]
-        lines.append(f"| {key[0]} | {key[1]} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def _worst(rows: list[Row], field: str, choose: Callable[..., float], form: str) -> str:
-    values = [value for row in rows if (value := getattr(row, field)) is not None]
-    return format(choose(values), form) if values else ""
 
 
 def end_to_end(folder: Path, names: Sequence[str]) -> str:
@@ -420,38 +322,17 @@ def sensitivity(folder: Path) -> str:
     return "\n".join(lines)
 
 
-def write_section(name: str, text: str) -> None:
-    """Put `text` between the marks `name` of the README."""
-    readme = Path(__file__).with_name("README.md")
-    before, begin, rest = readme.read_text().partition(f"<!-- {name} -->")
-    _, end, after = rest.partition(f"<!-- end of {name} -->")
-    readme.write_text(f"{before}{begin}\n{text}\n{end}{after}")
-
-
-def measure_all(folder: Path, names: list[str]) -> list[Row]:
-    """The rows of all sets, which also go into `results.json` and the README's table."""
-    rows: list[Row] = []
-    for name in names:
-        start = time.process_time()
-        rows += measure(folder, name)
-        print(f"{name}: {time.process_time() - start:.0f} CPU s", file=sys.stderr)
-    Path(__file__).with_name("results.json").write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
-    write_section(TABLE, to_markdown(rows))
-    return rows
-
-
 def main() -> None:
     folder, names = Path(sys.argv[1]), sys.argv[2:]
+    readme = HERE / "README.md"
     if names == ["--sensitivity"]:
-        write_section("sensitivity", sensitivity(folder))
-        return
-    if names == ["--end-to-end"]:
-        write_section("end to end", end_to_end(folder, DEFAULT_SETS))
-        return
-    rows = measure_all(folder, names or list(DEFAULT_SETS))
-    failed = [f"{row.name} {row.stage} {row.image}" for row in rows if not row.passed]
-    print(f"{len(rows) - len(failed)} of {len(rows)} measurements within the limits", *failed, sep="\n")
-    sys.exit(1 if failed else 0)
+        write_section(readme, "sensitivity", sensitivity(folder))
+    elif names == ["--end-to-end"]:
+        write_section(readme, "end to end", end_to_end(folder, DEFAULT_SETS))
+    else:
+        sys.exit(
+            record(HERE, "torchvision", names or DEFAULT_SETS, lambda name: measure(folder, name), whole=not names)
+        )
 
 
 if __name__ == "__main__":

@@ -9,25 +9,20 @@ into `README.md`. `tests/weights/test_parity_detectron2.py` runs the same measur
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-import json
 import sys
-import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from keras import Model, ops
 
+from experiments.benchmarks.parity import Row, matched_share, open_set, record, stored_mask
 from maskrcnn.data.collate import pad_images
 from maskrcnn.data.resize import resize_image, resized_size
 from maskrcnn.data.rle import decode
 from maskrcnn.models.positives import RoIRows
 from maskrcnn.models.postprocess import select_detections
-from maskrcnn.ops.boxes import pairwise_iou
 from maskrcnn.ops.keypoints import decode_keypoints
 from maskrcnn.ops.roi_align import roi_levels
 from maskrcnn.prediction.paste import paste_masks
@@ -64,46 +59,15 @@ SCORE, LOGIT = 1e-3, 2e-3
 FLOAT64_NAMES = {"box_deltas": "box_reg"}
 
 
-@dataclass(frozen=True)
-class Row:
-    """One measured stage: `largest` and `rms` are differences, `rms` in standard deviations of the stage's values;
-    decisions have a `share` that agrees (of boxes, levels, mask pixels, keypoints) and its smallest allowed value."""
-
-    name: str
-    stage: str
-    image: int | None = None
-    largest: float | None = None
-    limit: float | None = None
-    rms: float | None = None
-    share: float | None = None
-    share_limit: float | None = None
-    detectron2_float64: float | None = None
-    """Largest difference between Detectron2's own float32 and float64 runs, where the set's JSON has it."""
-
-    @property
-    def passed(self) -> bool:
-        near = self.largest is None or self.limit is None or self.largest <= self.limit
-        level = self.rms is None or self.rms <= RMS_LIMIT
-        return near and level and (self.share is None or self.share >= (self.share_limit or 0))
-
-
 class ParitySet:
     """One stored set, and the detector that its weights give."""
 
     def __init__(self, folder: Path, name: str, **changed: Any) -> None:
         """`changed`: conventions to put in place of the imported ones."""
-        self.name, self.recipe = name, load_recipe(folder)
-        self.info = json.loads((folder / f"{name}.json").read_text())
-        self.stored = np.load(folder / f"{name}.npz", allow_pickle=False)
+        self.name = name
+        self.recipe, self.info, self.stored, self.images, state = open_set(folder, name)
         self.whole = "image_seed" in self.info
         """The predictor's set: each image by itself, resize included."""
-        self.images = self.recipe.images(self.info.get("image_seed", self.info["seed"]), self.info["image_sizes"])
-        hashes = [hashlib.sha256(image.tobytes()).hexdigest() for image in self.images]
-        if hashes != self.info["images_sha256"]:
-            raise ValueError(f"{name}: the recipe made other images than the stored ones")
-        state = dict(self.recipe.state_dict(self.info["arch"], self.info["seed"]))
-        if state_hash(state) != self.info["weights_sha256"]:
-            raise ValueError(f"{name}: the recipe made other weights than the stored ones")
         settings = self.info["settings"] | ({} if self.whole else {"INPUT.MIN_SIZE_TEST": 0})
         self.detector = import_model(state, source="detectron2", **settings).detector
         for key, value in changed.items():
@@ -182,7 +146,8 @@ class ParitySet:
             largest=float(np.abs(difference / relative).max()),
             limit=LIMITS[stage],
             rms=float(np.sqrt(np.mean(difference**2)) / theirs.std()),
-            detectron2_float64=self._noise(stage, image),
+            rms_limit=RMS_LIMIT,
+            source_float64=self._noise(stage, image),
         )
 
     def _noise(self, stage: str, image: int | None) -> float | None:
@@ -368,92 +333,11 @@ def compare_keypoint_head(
     yield parity.compare("keypoint_scores", points[..., 2], stored[f"keypoint_scores_{image}"], image)
 
 
-def matched_share(wanted: tuple[np.ndarray, ...], found: tuple[np.ndarray, ...], tolerance: float) -> float:
-    """Share of the wanted (boxes, scores, labels) with one of the same label, IoU > 0.99 and score near enough."""
-    iou = np.asarray(pairwise_iou(ops.convert_to_tensor(wanted[0]), ops.convert_to_tensor(found[0])))
-    near = np.abs(wanted[1][:, None] - found[1][None]) <= tolerance
-    same = wanted[2][:, None] == found[2][None]
-    return float(((iou > 0.99) & near & same).any(1).mean())
-
-
-def stored_mask(stored: Any, image: int, k: int, height: int, width: int) -> np.ndarray:
-    start = stored[f"mask_rle_start_{image}"]
-    runs = stored[f"mask_rle_{image}"][start[k] : start[k + 1]]
-    return np.repeat(np.arange(len(runs)) % 2, runs).reshape(width, height).T.astype(np.uint8)
-
-
-def state_hash(state: dict[str, np.ndarray]) -> str:
-    """As `recipe.state_hash`, of weights that are already there."""
-    digest = hashlib.sha256()
-    for key, values in state.items():
-        digest.update(f"{key}{tuple(int(side) for side in values.shape)}".encode())
-        digest.update(np.ascontiguousarray(values, "<f4").tobytes())
-    return digest.hexdigest()
-
-
-def load_recipe(folder: Path) -> Any:
-    """The folder's `recipe.py` as a module."""
-    spec = importlib.util.spec_from_file_location("parity_d2_recipe", folder / "recipe.py")
-    if spec is None or spec.loader is None:
-        raise FileNotFoundError(folder / "recipe.py")
-    module = importlib.util.module_from_spec(spec)
-    written, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # the folder may be read-only
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.dont_write_bytecode = written
-    return module
-
-
-def to_markdown(rows: list[Row]) -> str:
-    """One line a set and stage, the worse of its images."""
-    lines = [
-        "| set | stage | largest difference | allowed | Detectron2 float32 − float64 | rms / std (allowed 2e-4) "
-        "| agree | at least |",
-        "|---|---|--:|--:|--:|--:|--:|--:|",
-    ]
-    for key in dict.fromkeys((row.name, row.stage) for row in rows):
-        same = [row for row in rows if (row.name, row.stage) == key]
-        cells = [
-            _worst(same, "largest", max, ".1e"),
-            _worst(same, "limit", max, ".0e"),
-            _worst(same, "detectron2_float64", max, ".1e"),
-            _worst(same, "rms", max, ".1e"),
-            _worst(same, "share", min, ".5f"),
-            _worst(same, "share_limit", min, ".3f"),
-        ]
-        lines.append(f"| {key[0]} | {key[1]} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def _worst(rows: list[Row], field: str, choose: Any, form: str) -> str:
-    values = [value for row in rows if (value := getattr(row, field)) is not None]
-    return format(choose(values), form) if values else ""
-
-
-def write_section(name: str, text: str) -> None:
-    """Put `text` between the marks `name` of the README."""
-    readme = Path(__file__).with_name("README.md")
-    before, begin, rest = readme.read_text().partition(f"<!-- {name} -->")
-    _, end, after = rest.partition(f"<!-- end of {name} -->")
-    readme.write_text(f"{before}{begin}\n{text}\n{end}{after}")
-
-
 def main() -> None:
     folder, names = Path(sys.argv[1]), sys.argv[2:]
-    rows: list[Row] = []
-    for name in names or SETS:
-        start = time.process_time()
-        rows += measure(folder, name)
-        print(f"{name}: {time.process_time() - start:.0f} CPU s", file=sys.stderr)
-    if not names:
-        Path(__file__).with_name("results.json").write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
-        write_section("table", to_markdown(rows))
-    else:
-        print(to_markdown(rows))
-    failed = [f"{row.name} {row.stage} {row.image}" for row in rows if not row.passed]
-    print(f"{len(rows) - len(failed)} of {len(rows)} measurements within the limits", *failed, sep="\n")
-    sys.exit(1 if failed else 0)
+    sys.exit(
+        record(Path(__file__).parent, "Detectron2", names or SETS, lambda name: measure(folder, name), whole=not names)
+    )
 
 
 if __name__ == "__main__":
