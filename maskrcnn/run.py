@@ -8,6 +8,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before anything imports Te
 
 import re
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from maskrcnn.errors import Problem, ProblemsError, UsageError, UserError
 
 if TYPE_CHECKING:
     from maskrcnn.config.compose import CommandLine
+    from maskrcnn.training.cluster import Cluster
     from maskrcnn.workflows.sweep_plan import SweepPlan
 
 RUNS = Path("mlruns") / "runs"
@@ -151,23 +153,39 @@ def _train(overrides: Sequence[str]) -> int:
 
     line = _prepare(overrides, multirun=False)
     config = compose_line(line)
-    _refuse(_problems(config))
+    cluster = _cluster(config)
     outcome: list[Exception] = []
 
     def job(_: Any) -> float:
         # Hydra prints the traceback of whatever a job raises: it is kept and raised again outside.
         try:
-            return _call_train(config, [text for text in overrides if not text.startswith("hydra")])
+            return _call_train(config, [text for text in overrides if not text.startswith("hydra")], cluster)
         except Exception as error:
             outcome.append(error)
             _note_failure(error)
             return float("nan")
 
-    folder = _output_folder(line.overrides, "hydra.run", _slug(config, overrides))
-    _run_hydra(job, [*line.overrides, *_sent_to(folder, "hydra.run")], line.config_name)
+    if cluster is None or cluster.is_chief:
+        folder = _output_folder(line.overrides, "hydra.run", _slug(config, overrides))
+        _run_hydra(job, [*line.overrides, *_sent_to(folder, "hydra.run")], line.config_name)
+    else:
+        own = [text for text in line.overrides if not text.startswith("hydra.run.dir=")]
+        with tempfile.TemporaryDirectory(prefix="maskrcnn-worker-") as place:
+            _run_hydra(job, [*own, *_sent_to(Path(place), "hydra.run")], line.config_name)
     if outcome:
         raise outcome[0]
     return 0
+
+
+def _cluster(config: Config) -> Cluster | None:
+    """The processes that train the model together, if there are several, once the configuration suits them."""
+    from maskrcnn.config.validate import validate_workers
+    from maskrcnn.training.cluster import find_cluster
+
+    _refuse(_problems(config))
+    cluster = find_cluster()
+    _refuse([] if cluster is None else validate_workers(config, len(cluster.addresses)))
+    return cluster
 
 
 def _note_failure(error: Exception) -> None:
@@ -182,19 +200,22 @@ def _note_failure(error: Exception) -> None:
         write_failure(folder, error)
 
 
-def _call_train(config: Config, overrides: list[str]) -> float:
+def _call_train(config: Config, overrides: list[str], cluster: Cluster | None) -> float:
     from hydra.core.hydra_config import HydraConfig
 
     with quiet_imports():
         from maskrcnn.workflows.train import train
 
-    return train(config, Path(HydraConfig.get().runtime.output_dir).absolute(), overrides)
+    return train(config, Path(HydraConfig.get().runtime.output_dir).absolute(), overrides, cluster)
 
 
 def _sweep(overrides: Sequence[str]) -> int:
     from maskrcnn.config.compose import compose_combinations, compose_fixed
+    from maskrcnn.training.cluster import find_cluster
     from maskrcnn.workflows.sweep_parent import run_sweep
 
+    if (cluster := find_cluster()) is not None:
+        raise UserError("a sweep starts from one process", str(cluster), "start it alone, with hydra/launcher=slurm")
     line = _prepare(overrides, multirun=True)
     named = _named_sweep_folder(line)
     configs = [config for _, config in compose_combinations(line)] or [compose_fixed(line)]

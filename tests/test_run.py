@@ -23,7 +23,7 @@ STAND_IN = textwrap.dedent(
     """
     import json, logging, sys, time, types
 
-    def train(config, output_dir, overrides):
+    def train(config, output_dir, overrides, cluster=None):
         from maskrcnn.errors import UserError
         logging.getLogger("maskrcnn.training").info("training")
         if config.seed == 13:

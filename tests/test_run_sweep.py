@@ -33,7 +33,7 @@ STAND_IN = textwrap.dedent(
     """
     import json, os, pathlib, signal, sys, time, types
 
-    def train(config, output_dir, overrides):
+    def train(config, output_dir, overrides, cluster=None):
         import numpy as np
         from maskrcnn.errors import UserError
         from maskrcnn.tracking.pictures import write_image

@@ -255,6 +255,6 @@ class Config:
     """Name of the recipe that was chosen, if any."""
     seed: int = 0
     devices: int = 1
-    """Devices of this machine that share each batch: GPUs, or parts of the processor where there are none."""
+    """Devices of this process that share each batch: GPUs, or parts of the processor where there are none."""
     from_run: str | None = None
     """Start from the configuration of this run (id or folder)."""

@@ -303,15 +303,24 @@ def _check_batch(config: Config) -> Iterator[Problem]:
         )
 
 
+def validate_workers(config: Config, workers: int) -> list[Problem]:
+    """What keeps so many processes, each with its `devices`, from sharing the batches; `config` is valid by itself."""
+    return list(_shared(config, workers * config.devices, f"{workers} workers with devices={config.devices}"))
+
+
 def _check_devices(config: Config) -> Iterator[Problem]:
-    devices, batch = config.devices, config.training.batch_size
-    if devices == 1:
+    yield from _shared(config, config.devices, f"devices={config.devices}")
+
+
+def _shared(config: Config, parts: int, among: str) -> Iterator[Problem]:
+    batch = config.training.batch_size
+    if parts == 1:
         return
-    if batch % devices:
-        yield Problem(f"training.batch_size={batch}", f"cannot be shared by devices={devices}", "give a multiple of it")
+    if batch % parts:
+        yield Problem(f"training.batch_size={batch}", f"cannot be shared by {among}", f"give a multiple of {parts}")
     for key, given in (("accumulate", config.optimizer.accumulate > 1), ("ema", config.optimizer.ema is not None)):
         if given:
-            yield Problem(f"optimizer.{key}", f"is not possible with devices={devices}", "leave one of them out")
+            yield Problem(f"optimizer.{key}", f"is not possible with {among}", "leave one of them out")
 
 
 def _check_optimizer(config: Config) -> Iterator[Problem]:

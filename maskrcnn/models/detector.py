@@ -26,7 +26,7 @@ from maskrcnn.models.shapes import split_rows
 from maskrcnn.ops.boxes import pairwise_iou
 from maskrcnn.ops.keypoints import keypoint_targets
 from maskrcnn.ops.masks import mask_targets
-from maskrcnn.ops.replicas import replica_count, spans_workers
+from maskrcnn.ops.replicas import replica_count, workers_strategy
 from maskrcnn.ops.roi_align import pack_maps, roi_align, roi_levels
 from maskrcnn.structures import DetectorSettings, settings_from_dict
 
@@ -372,7 +372,7 @@ class Detector(keras.Model):
     def compute_metrics(self, *arguments: Any, **options: Any) -> dict[str, Any]:
         """Keras' own; as vectors of one where replicas are several processes: Keras takes their mean along axis 0."""
         values = super().compute_metrics(*arguments, **options)
-        return {name: ops.reshape(value, (1,)) for name, value in values.items()} if spans_workers() else values
+        return {name: ops.reshape(value, (1,)) for name, value in values.items()} if workers_strategy(self) else values
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """Nothing, since all parts are built: on several devices Keras would run the model on a mean of the batch."""

@@ -19,13 +19,14 @@ def replica_count() -> int:
     return int(tf.distribute.get_strategy().num_replicas_in_sync)
 
 
-def spans_workers() -> bool:
-    """Whether the replicas belong to several processes."""
+def workers_strategy(model: keras.Model) -> Any:
+    """The strategy of a model whose replicas belong to several processes; None for any other."""
     if keras.backend.backend() != "tensorflow":
-        return False
+        return None
     import tensorflow as tf
 
-    return isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy)
+    strategy = model.distribute_strategy
+    return strategy if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) else None
 
 
 def total(value: Any) -> Any:

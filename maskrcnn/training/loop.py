@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import keras
 
+from maskrcnn.ops.replicas import workers_strategy
 from maskrcnn.training.adapter import BatchSource, step_dataset
 from maskrcnn.training.checkpoints import Progress
 
@@ -36,8 +37,10 @@ def train(
     for stop in stops:
         if stop > progress.step:
             start = progress.step
-            data = step_dataset(source, start, stop - start)
-            steps = stop - start if keras.backend.backend() != "tensorflow" else None
+            workers = workers_strategy(model)
+            data = step_dataset(source, start, stop - start, workers)
+            # A dataset of TensorFlow's knows its length, unless it is one of several processes.
+            steps = None if keras.backend.backend() == "tensorflow" and workers is None else stop - start
             model.fit(
                 data, epochs=1, steps_per_epoch=steps, verbose=0, shuffle=False, callbacks=list(make_callbacks(start))
             )

@@ -79,6 +79,8 @@ class Session:
     predictor: Predictor
     progress: Progress
     monitor: Monitor
+    is_chief: bool
+    """Whether this process evaluates and saves; others of its cluster only take part in the steps."""
 
     @classmethod
     def build(
@@ -89,6 +91,8 @@ class Session:
         tracker: Tracker,
         clock: Clock,
         pretrained: Predictor | None = None,
+        *,
+        is_chief: bool = True,
     ) -> Session:
         length = training_length(config, len(data.train))
         detector = build_detector(config, data, pretrained)
@@ -107,21 +111,19 @@ class Session:
             picture_score=config.evaluation.picture_score,
             losses=_validation(config, data, detector),
         )
-        return cls(config, data, folder, tracker, clock, length, predictor, progress, monitor)
+        return cls(config, data, folder, tracker, clock, length, predictor, progress, monitor, is_chief)
 
-    def restore(self) -> None:
-        """Go on where the interrupted run's last checkpoint stands, if it got that far."""
-        if not (self.folder / CHECKPOINT).exists():
-            return
-        found = load_checkpoint(self.folder / CHECKPOINT, self.predictor.detector)
+    def restore(self, checkpoint: Path) -> None:
+        """Go on where the interrupted run's last checkpoint stands."""
+        found = load_checkpoint(checkpoint, self.predictor.detector)
         for name, value in dataclasses.asdict(found).items():
             setattr(self.progress, name, value)
         self.clock.resume(found.seconds)
-        logger.info("resuming %s at step %d of %d", self.folder.name, found.step, self.length.steps)
+        logger.info("resuming %s at step %d of %d", checkpoint.parent.name, found.step, self.length.steps)
 
     def run(self) -> None:
         """Train to the end, with the evaluations in between."""
-        if self.progress.step == 0:
+        if self.progress.step == 0 and self.is_chief:
             with self.clock.measure("evaluation"):
                 self.monitor.draw(0)
         reader = build_reader(self.config, self.data.train, training=True)
@@ -171,10 +173,14 @@ class Session:
         self.tracker.metrics({**figures, "memory/mib": process_memory_mib()}, step)
 
     def _evaluate(self, step: int) -> None:
+        if not self.is_chief:
+            return
         with self.clock.measure("evaluation"):
             self.monitor.evaluate(step)
 
     def _save(self) -> None:
+        if not self.is_chief:
+            return
         self.progress.seconds = self.clock.seconds()
         save_checkpoint(self.folder / CHECKPOINT, self.predictor.detector, self.progress)
 

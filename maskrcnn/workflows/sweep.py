@@ -29,6 +29,7 @@ from maskrcnn.tracking.read import METRICS
 from maskrcnn.tracking.status import FAILED, FINISHED, RUNNING, STATUS, read_status
 from maskrcnn.tracking.sync import close_if_gone
 from maskrcnn.tracking.tracker import Terminated
+from maskrcnn.training.cluster import find_cluster
 from maskrcnn.workflows.naming import config_digest
 from maskrcnn.workflows.sweep_plan import SweepPlan, read_plan
 from maskrcnn.workflows.sweep_tables import JobFigures
@@ -99,18 +100,24 @@ def run_job(config: Config, overrides: Sequence[str], folder: Path) -> float:
     plan = read_plan(folder.parent)
     if plan is None:
         raise JobFailedError("the folder of the sweep has no plan", str(folder.parent))
-    _wait_while_running(folder)
+    cluster = find_cluster()
+    is_chief = cluster is None or cluster.is_chief
+    if is_chief:
+        _wait_while_running(folder)
     job = read_job(folder)
     if not job.failed and read_status(folder).tags.get("config_digest", "") in ("", config_digest(config)):
         print(f"job {job.name} has finished before: {' '.join(overrides)}", flush=True)
         return figure_of(job.metrics, config.sweep.metric)
-    for stale in (METRICS, FAILURE):
+    for stale in (METRICS, FAILURE) if is_chief else ():
         (folder / stale).unlink(missing_ok=True)
     command = [sys.executable, "-m", "maskrcnn.run", *overrides, f"hydra.run.dir={quote(str(folder))}"]
     code = _wait(subprocess.Popen(command, env=job_environment(_threads(config, plan))))
-    if code != 0:
+    if code != 0 and is_chief:
         _record_failure(config, overrides, folder, code)
+    if code != 0:
         raise JobFailedError(f"job {folder.name} {_in_words(code)}", " ".join(overrides))
+    if not is_chief:
+        return 0.0  # The launcher takes the figure of a job's first task.
     metrics = _read_metrics(folder)
     if not metrics:
         raise JobFailedError(f"job {folder.name} left no figures", " ".join(overrides))

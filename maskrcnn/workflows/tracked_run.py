@@ -15,12 +15,15 @@ ROLE_TAG = "sweep_role"
 JOB, PARENT = "job", "parent"
 
 
-def open_run(config: Config, overrides: Sequence[str], folder: Path, *, digest: str | None = None) -> Tracker:
+def open_run(
+    config: Config, overrides: Sequence[str], folder: Path, *, digest: str | None = None, is_chief: bool = True
+) -> Tracker:
     """The tracker of the run in `folder`; a run in a sweep's folder becomes a child of the sweep's run.
 
     Args:
         digest: of the configuration as asked for, before weights and data have decided a part of it: the same request
             finds the run again. None: `config` is what was asked for.
+        is_chief: False keeps the journal of a process that helps another one's run, and sends nothing.
 
     Raises:
         UserError: the address of the store is malformed.
@@ -37,7 +40,7 @@ def open_run(config: Config, overrides: Sequence[str], folder: Path, *, digest: 
         name=_name(config, overrides, swept),
         params=naming.headline_params(config, swept),
         tags=tags,
-        enabled=config.tracking.enabled,
+        enabled=config.tracking.enabled and is_chief,
         parent=None if plan is None else folder.parent,
     )
 

@@ -12,7 +12,8 @@ from maskrcnn.config.schema import Config
 from maskrcnn.config.stored import FILE_NAME, to_yaml
 from maskrcnn.tracking.environment import environment_facts
 from maskrcnn.tracking.tracker import Tracker
-from maskrcnn.training.devices import device_scope
+from maskrcnn.training.cluster import Cluster
+from maskrcnn.training.devices import chiefs_text, device_scope, explained
 from maskrcnn.training.loop import make_deterministic
 from maskrcnn.visualization.figures import samples_figure
 from maskrcnn.workflows import naming
@@ -23,18 +24,28 @@ from maskrcnn.workflows.panels import write_panels
 from maskrcnn.workflows.pretrained import adopt, open_pretrained
 from maskrcnn.workflows.report import ENVIRONMENT
 from maskrcnn.workflows.resume import find_to_resume
-from maskrcnn.workflows.session import Clock, Session
+from maskrcnn.workflows.session import CHECKPOINT, Clock, Session
 from maskrcnn.workflows.tracked_run import open_run
 
 
-def train(config: Config, output_dir: Path, overrides: Sequence[str]) -> float:
+def train(config: Config, output_dir: Path, overrides: Sequence[str], cluster: Cluster | None = None) -> float:
     """Train and test the configured detector; the headline figure on the test part (0.0 where it is undefined).
 
+    Args:
+        cluster: the processes that train it together, each of which calls this. All but the chief write what they
+            must into their own `output_dir`, log nothing, and return 0.0 after the last step.
+
     Raises:
-        UserError: for mistakes in data or configuration, and for a loss that is not finite.
+        UserError: for mistakes in data or configuration, a loss that is not finite, and another process that has ended.
     """
+    with explained(cluster):
+        return _train(config, output_dir, overrides, cluster)
+
+
+def _train(config: Config, output_dir: Path, overrides: Sequence[str], cluster: Cluster | None) -> float:
     clock, asked = Clock(), naming.config_digest(config)
-    scope = device_scope(config.devices)
+    is_chief = cluster is None or cluster.is_chief
+    scope = device_scope(config.devices, cluster)
     pretrained = open_pretrained(config)
     if pretrained is not None:
         config = adopt(config, pretrained, overrides)
@@ -42,22 +53,36 @@ def train(config: Config, output_dir: Path, overrides: Sequence[str]) -> float:
     make_deterministic(config.seed, naming.is_deterministic(config))
     with clock.measure("data"):
         data = load_data(config)
-    print(data.samples.to_text(), flush=True)
+    if is_chief:
+        print(data.samples.to_text(), flush=True)
     config = fitted(config, data.train, overrides)
-    unfinished = find_to_resume(config, asked, output_dir, Path.cwd())
+    unfinished = find_to_resume(config, asked, output_dir, Path.cwd()) if is_chief else None
     folder = unfinished or output_dir
-    with open_run(config, overrides, folder, digest=asked) as tracker:
-        _log_inputs(config, data, tracker)
+    with open_run(config, overrides, folder, digest=asked, is_chief=is_chief) as tracker:
+        if is_chief:
+            _log_inputs(config, data, tracker)
         with clock.measure("build"), scope:
-            session = Session.build(config, data, folder, tracker, clock, pretrained)
-        if unfinished is not None:
-            session.restore()
+            checkpoint = _checkpoint(folder, cluster)
+            session = Session.build(config, data, folder, tracker, clock, pretrained, is_chief=is_chief)
+        if checkpoint is not None:
+            session.restore(checkpoint)
         session.run()
+        if not is_chief:
+            return 0.0
         figures = session.finish()
         write_panels(config, data.test, session.monitor.pictures, figures.detections, folder)
         report_run(config, data, tracker, figures, folder)
     print_links(tracker)
     return figures.metrics.get(naming.headline(config)) or 0.0
+
+
+def _checkpoint(folder: Path, cluster: Cluster | None) -> Path | None:
+    """The checkpoint that the training goes on from, if there is one: the chief's, which all processes must see."""
+    path = folder / CHECKPOINT
+    text = str(path) if path.exists() else ""
+    if cluster is not None:
+        text = chiefs_text(text)
+    return Path(text) if text else None
 
 
 def _log_inputs(config: Config, data: Data, tracker: Tracker) -> None:
