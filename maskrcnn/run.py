@@ -25,6 +25,7 @@ from maskrcnn.errors import Problem, ProblemsError, UsageError, UserError
 
 if TYPE_CHECKING:
     from maskrcnn.config.compose import CommandLine
+    from maskrcnn.config.parsing import Argument
     from maskrcnn.training.cluster import Cluster
     from maskrcnn.workflows.sweep_plan import SweepPlan
 
@@ -166,7 +167,7 @@ def _train(overrides: Sequence[str]) -> int:
             return float("nan")
 
     if cluster is None or cluster.is_chief:
-        folder = _output_folder(line.overrides, "hydra.run", _slug(config, overrides))
+        folder = _output_folder(line.arguments, "hydra.run", _slug(config, overrides))
         _run_hydra(job, [*line.overrides, *_sent_to(folder, "hydra.run")], line.config_name)
     else:
         own = [text for text in line.overrides if not text.startswith("hydra.run.dir=")]
@@ -264,7 +265,7 @@ def _named_sweep_folder(line: CommandLine) -> Path | None:
     folder = str(argument.override.values[0])
     if "${" in folder:
         raise UsageError("must be a plain folder", argument.text, "or leave it out: each sweep gets its own")
-    _make_named(argument.text)
+    _make_named(argument)
     return Path(folder).absolute()
 
 
@@ -317,9 +318,9 @@ def _sent_to(folder: Path | None, key: str) -> list[str]:
     return [] if folder is None else [f"{key}.dir={quote(str(folder))}"]
 
 
-def _output_folder(overrides: Sequence[str], key: str, name: str) -> Path | None:
+def _output_folder(arguments: Sequence[Argument], key: str, name: str) -> Path | None:
     """A new folder for the output; None where the user has named one, which is made."""
-    named = next((text for text in overrides if text.startswith(f"{key}.dir=")), None)
+    named = next((a for a in arguments if a.override.key == f"{key}.dir"), None)
     if named is not None:
         _make_named(named)
         return None
@@ -339,17 +340,17 @@ def _output_folder(overrides: Sequence[str], key: str, name: str) -> Path | None
     raise UserError("no free name for the run's folder", str(base))
 
 
-def _make_named(argument: str) -> None:
+def _make_named(argument: Argument) -> None:
     """Make the folder that the user has named, before Hydra does, which would answer with a traceback."""
-    folder = argument.partition("=")[2].strip("'\"")
+    folder = str(argument.override.values[0])
     if "${" in folder:
         return  # Hydra knows what it stands for.
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"this folder cannot be made: {error.strerror}", argument, "name another") from error
+        raise UserError(f"this folder cannot be made: {error.strerror}", argument.text, "name another") from error
     if not os.access(folder, os.W_OK):
-        raise UserError("this folder cannot be written to", argument, "name another")
+        raise UserError("this folder cannot be written to", argument.text, "name another")
 
 
 def _run_hydra(job: Callable[[Any], Any], arguments: Sequence[str], config_name: str) -> None:

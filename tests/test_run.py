@@ -157,6 +157,12 @@ def test_ctrl_c_reaches_the_job_of_a_sweep_and_waits_until_it_has_saved(launch, 
     assert not list(launch.rglob("metrics.json"))
 
 
+def test_a_named_folder_is_the_one_that_is_meant(launch, environment):
+    ended = run(["hydra.run.dir=\"a 'b', c\""], launch, environment)
+    assert ended.returncode == 0, ended.stderr
+    assert list(launch.iterdir()) == [launch / "a 'b', c"]
+
+
 @pytest.mark.parametrize("argument", ["hydra.run.dir=taken/run", "-m seed=1,2 hydra.sweep.dir=taken/sweep"])
 def test_a_named_folder_that_cannot_be_made_is_one_line(argument, launch, environment):
     (launch / "taken").write_text("a file where a folder is wanted")
