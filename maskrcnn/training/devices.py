@@ -65,8 +65,7 @@ def _join(cluster: Cluster, count: int, gpus: list[Any]) -> Any:
         task_id=cluster.index,
         rpc_layer="grpc",
     )
-    with explained(cluster):
-        return tf.distribute.MultiWorkerMirroredStrategy(resolver)
+    return tf.distribute.MultiWorkerMirroredStrategy(resolver)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -45,8 +46,6 @@ def journal(folder: Path) -> str:
 
 
 def losses(folder: Path) -> dict[str, float]:
-    import sqlite3
-
     with sqlite3.connect(folder / "mlruns" / "mlflow.db") as store:
         assert store.execute("select count(*) from runs").fetchone() == (1,)
         return dict(store.execute("select key, value from metrics where key like 'loss%' order by step"))
@@ -70,6 +69,7 @@ def test_the_chief_ends_in_one_line_when_a_worker_has_gone(tmp_path):
     deadline = time.monotonic() + 200
     while '"loss"' not in journal(tmp_path / "two") and chief.poll() is None and time.monotonic() < deadline:
         time.sleep(0.2)
+    assert '"loss"' in journal(tmp_path / "two")
     other.send_signal(signal.SIGKILL)
     other.communicate()
     _, errors = chief.communicate(timeout=120)
