@@ -1,9 +1,9 @@
 """Differences between imported detectors and torchvision, stage by stage, on the parity sets.
 
-    python experiments/001-parity-torchvision/measure.py FOLDER [NAME ...]
+    PYTHONPATH=. python experiments/001-parity-torchvision/measure.py FOLDER [NAME ...]
 
-    python experiments/001-parity-torchvision/measure.py FOLDER --end-to-end
-    python experiments/001-parity-torchvision/measure.py FOLDER --sensitivity
+    PYTHONPATH=. python experiments/001-parity-torchvision/measure.py FOLDER --end-to-end
+    PYTHONPATH=. python experiments/001-parity-torchvision/measure.py FOLDER --sensitivity
 
 FOLDER holds `recipe.py` and NAME.npz / NAME.json; its README says what they are and which limits are sound. Each
 stage gets the stored inputs of that stage where there are some. Writes `results.json` beside this file, and the

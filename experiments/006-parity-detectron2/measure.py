@@ -1,6 +1,6 @@
 """Differences between imported detectors and Detectron2, stage by stage, on the parity sets.
 
-    python experiments/006-parity-detectron2/measure.py FOLDER [NAME ...]
+    PYTHONPATH=. python experiments/006-parity-detectron2/measure.py FOLDER [NAME ...]
 
 FOLDER holds `recipe.py` and NAME.npz / NAME.json; its README says what they are and which limits are sound. Each
 stage gets the stored inputs of that stage where there are some. Writes `results.json` beside this file and the table
