@@ -16,6 +16,7 @@ import keras
 import numpy as np
 
 from maskrcnn.errors import UserError
+from maskrcnn.ops.replicas import workers_strategy
 from maskrcnn.training.cluster import Cluster, meet
 
 LONGEST_TEXT = 4096
@@ -112,6 +113,14 @@ def chiefs_text(text: str) -> str:
 
     first = strategy.experimental_local_results(shared())[0]
     return bytes(np.asarray(first).astype(np.uint8)).rstrip(b"\0").decode()
+
+
+def leave_together(model: keras.Model) -> None:
+    """Wait for all processes that trained the model: one that left early would be reported to the chief as crashed."""
+    strategy = workers_strategy(model)
+    if strategy is not None:
+        with strategy.scope():
+            chiefs_text("")
 
 
 def _first_replicas(values: Any) -> Any:

@@ -13,7 +13,7 @@ from maskrcnn.config.stored import FILE_NAME, to_yaml
 from maskrcnn.tracking.environment import environment_facts
 from maskrcnn.tracking.tracker import Tracker
 from maskrcnn.training.cluster import Cluster
-from maskrcnn.training.devices import chiefs_text, device_scope, explained
+from maskrcnn.training.devices import chiefs_text, device_scope, explained, leave_together
 from maskrcnn.training.loop import make_deterministic
 from maskrcnn.visualization.figures import samples_figure
 from maskrcnn.workflows import naming
@@ -68,11 +68,13 @@ def _train(config: Config, output_dir: Path, overrides: Sequence[str], cluster: 
             session.restore(checkpoint)
         session.run()
         if not is_chief:
+            leave_together(session.predictor.detector)
             return 0.0
         figures = session.finish()
         write_panels(config, data.test, session.monitor.pictures, figures.detections, folder)
         report_run(config, data, tracker, figures, folder)
     print_links(tracker)
+    leave_together(session.predictor.detector)
     return figures.metrics.get(naming.headline(config)) or 0.0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import sqlite3
 import subprocess
@@ -15,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from maskrcnn.tracking.journal import JOURNAL
+from maskrcnn.training.checkpoints import read_progress
 
 ROOT = Path(__file__).resolve().parents[2]
 ARGUMENTS = ["schedule=tiny", "evaluation.pictures=0", "dataset.embedded.test_images=10", "training.batch_size=4"]
@@ -41,10 +40,6 @@ def start_two(folder: Path, *more: str) -> list[subprocess.Popen[str]]:
     return [start(folder, {"cluster": cluster, "task": {"type": "worker", "index": i}}, *more) for i in range(2)]
 
 
-def journal(folder: Path) -> str:
-    return "".join(path.read_text() for path in folder.glob(f"mlruns/runs/*/{JOURNAL}"))
-
-
 def losses(folder: Path) -> dict[str, float]:
     with sqlite3.connect(folder / "mlruns" / "mlflow.db") as store:
         assert store.execute("select count(*) from runs").fetchone() == (1,)
@@ -64,16 +59,29 @@ def test_two_workers_are_one_run_with_the_losses_of_one_process(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_chief_ends_in_one_line_when_a_worker_has_gone(tmp_path):
-    chief, other = start_two(tmp_path / "two", "schedule.steps=2000", "schedule.evaluations=1")
+def test_the_chief_ends_in_one_line_when_a_worker_has_gone_and_both_go_on_later(tmp_path):
+    options = ("schedule.steps=40", "schedule.evaluations=1", "training.checkpoint_minutes=0", "training.resume=auto")
+    chief, other = start_two(tmp_path, *options)
     deadline = time.monotonic() + 200
-    while '"loss"' not in journal(tmp_path / "two") and chief.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert '"loss"' in journal(tmp_path / "two")
-    other.send_signal(signal.SIGKILL)
+    while step_of_checkpoint(tmp_path) < 4 and chief.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    other.kill()
     other.communicate()
     _, errors = chief.communicate(timeout=120)
     assert chief.returncode == 1, errors
     assert "worker 0 of 2" in errors.splitlines()[-1]
     assert "another process has ended or cannot be reached" in errors.splitlines()[-1]
     assert "Traceback" not in errors
+    assert 4 <= step_of_checkpoint(tmp_path) < 40
+
+    resumed = start_two(tmp_path, *options)
+    ended = [process.communicate(timeout=300) for process in resumed]
+    assert [process.returncode for process in resumed] == [0, 0], ended
+    (metrics,) = tmp_path.glob("mlruns/runs/*/metrics.json")
+    assert json.loads(metrics.read_text())["steps"] == 40
+    for _, errors in ended:
+        assert f"resuming {metrics.parent.name} at step" in errors
+
+
+def step_of_checkpoint(folder: Path) -> int:
+    return max((read_progress(path).step for path in folder.glob("mlruns/runs/*/checkpoint.npz")), default=0)
