@@ -78,7 +78,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "optimizer.name": OPTIMIZERS,
     "schedule.decay": ("cosine", "step", "constant"),
     "weights.source": ("auto", "torchvision", "detectron2", "matterport"),
-    "training.precision": ("float32", "mixed_bfloat16", "mixed_float16"),
+    "training.precision": ("auto", "float32", "mixed_bfloat16", "mixed_float16"),
     "training.resume": ("never", "auto"),
 }
 """Every key whose value is one of a few words."""

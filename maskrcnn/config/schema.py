@@ -169,7 +169,7 @@ class TrainingConfig:
     deterministic: bool | None = None
     """null: yes on a CPU, no on a GPU."""
     precision: str = "float32"
-    """float32 | mixed_bfloat16 | mixed_float16."""
+    """auto (mixed_bfloat16 on a CPU that multiplies it, else float32) | float32 | mixed_bfloat16 | mixed_float16."""
     resume: str = "never"
     """never | auto: go on with the newest unfinished run of the same configuration, if there is one."""
     from_data: bool = False

@@ -88,10 +88,11 @@ def is_deterministic(config: Config) -> bool:
     """As configured; by default on a CPU, where it costs nothing."""
     if config.training.deterministic is not None:
         return config.training.deterministic
-    return not _has_accelerator()
+    return not has_accelerator()
 
 
-def _has_accelerator() -> bool:
+def has_accelerator() -> bool:
+    """Whether TensorFlow sees a GPU."""
     import keras
 
     if keras.backend.backend() == "tensorflow":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from maskrcnn.tracking.tracker import Tracker
 from maskrcnn.training.cluster import Cluster
 from maskrcnn.training.devices import chiefs_text, device_scope, explained, leave_together
 from maskrcnn.training.loop import make_deterministic
+from maskrcnn.training.precision import resolve_precision
 from maskrcnn.visualization.figures import samples_figure
 from maskrcnn.workflows import naming
 from maskrcnn.workflows.datasets import Data, load_data, write_subset
@@ -49,6 +51,7 @@ def _train(config: Config, output_dir: Path, overrides: Sequence[str], cluster: 
     pretrained = open_pretrained(config)
     if pretrained is not None:
         config = adopt(config, pretrained, overrides)
+    config = with_precision(config)
     keras.config.set_dtype_policy(config.training.precision)
     make_deterministic(config.seed, naming.is_deterministic(config))
     with clock.measure("data"):
@@ -76,6 +79,16 @@ def _train(config: Config, output_dir: Path, overrides: Sequence[str], cluster: 
     print_links(tracker)
     leave_together(session.predictor.detector)
     return figures.metrics.get(naming.headline(config)) or 0.0
+
+
+def with_precision(config: Config) -> Config:
+    """The configuration with the number format that `auto` stands for on this machine."""
+    on_cpu = keras.backend.backend() == "tensorflow" and not naming.has_accelerator()
+    chosen = resolve_precision(config.training.precision, tensorflow_on_cpu=on_cpu)
+    if chosen == config.training.precision:
+        return config
+    print(f"training.precision: {chosen} (auto, by this machine's processor)", flush=True)
+    return dataclasses.replace(config, training=dataclasses.replace(config.training, precision=chosen))
 
 
 def _checkpoint(folder: Path, cluster: Cluster | None) -> Path | None:
