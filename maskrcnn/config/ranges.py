@@ -136,6 +136,7 @@ RANGES: dict[str, Range] = {
     "optimizer.weight_decay": AMOUNT,
     "optimizer.momentum": PART,
     "optimizer.global_clipnorm": POSITIVE,
+    "optimizer.backbone_multiplier": POSITIVE,
     "optimizer.accumulate": Range(1, 4096),
     "optimizer.ema": Range(0, 1, open_low=True, open_high=True),
     "schedule.epochs": Range(0, 100_000, open_low=True),

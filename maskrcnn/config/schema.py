@@ -139,6 +139,8 @@ class OptimizerConfig:
     momentum: float = 0.9
     global_clipnorm: float | None = 5.0
     accumulate: int = 1
+    backbone_multiplier: float = 1.0
+    """Of the learning rate of the backbone's weights: below 1 keeps pretrained ones nearer to where they were."""
     ema: float | None = None
     """Decay of an exponential moving average of the weights, which is then evaluated and saved; null: none."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -51,8 +52,30 @@ class GradientNorm:
         training has several (`checkpoints.averaged_weights` does it for evaluations)."""
 
 
+class RateFactors:
+    """Mixed into an optimizer: `rate_factors` multiplies the learning rate of the variables whose paths it names.
+
+    Decoupled weight decay keeps the full rate.
+    """
+
+    def __init__(self, *args: Any, rate_factors: Mapping[str, float] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.rate_factors = dict(rate_factors or {})
+
+    def build(self, variables: list[keras.Variable]) -> None:
+        super().build(variables)  # type: ignore[misc]
+        self._factors = [self.rate_factors.get(variable.path, 1.0) for variable in variables]
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        factor = self._factors[self._get_variable_index(variable)]  # type: ignore[attr-defined]
+        super().update_step(gradient, variable, learning_rate if factor == 1 else learning_rate * factor)  # type: ignore[misc]
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "rate_factors": dict(self.rate_factors)}  # type: ignore[misc]
+
+
 @keras.saving.register_keras_serializable("maskrcnn")
-class AdamW(GradientNorm, keras.optimizers.AdamW):
+class AdamW(GradientNorm, RateFactors, keras.optimizers.AdamW):
     """`keras.optimizers.AdamW` with the gradient's norm."""
 
 
@@ -61,7 +84,7 @@ OUTPUT_LAYERS = r"(^|/)(class_logits|box_deltas|objectness|deltas|logits|keypoin
 
 
 @keras.saving.register_keras_serializable("maskrcnn")
-class Muon(GradientNorm, keras.optimizers.Muon):
+class Muon(GradientNorm, RateFactors, keras.optimizers.Muon):
     """`keras.optimizers.Muon`, which takes matrices alone, for convolutions too: a kernel [h, w, in, out] is the matrix
     [h·w·in, out]. Biases, norms, depthwise kernels and output layers are updated as by AdamW.
 
@@ -82,7 +105,7 @@ class Muon(GradientNorm, keras.optimizers.Muon):
 
 
 @keras.saving.register_keras_serializable("maskrcnn")
-class SGD(GradientNorm, keras.optimizers.SGD):
+class SGD(GradientNorm, RateFactors, keras.optimizers.SGD):
     """`keras.optimizers.SGD` with the gradient's norm, and L2 in the gradient as the paper's SGD has it.
 
     Keras' own `weight_decay` acts on the weights beside the gradient: with a momentum of 0.9 that is a tenth of the
@@ -115,6 +138,7 @@ def build_optimizer(
     global_clipnorm: float | None = None,
     accumulate: int = 1,
     ema: float | None = None,
+    rate_factors: Mapping[str, float] | None = None,
 ) -> keras.optimizers.Optimizer:
     """The optimizer `name` (adamw | muon | sgd); biases and norms do not decay.
 
@@ -122,6 +146,7 @@ def build_optimizer(
         learning_rate: a number or a schedule.
         accumulate: steps whose gradients are averaged into one update.
         ema: momentum of the moving average of the weights; None: none.
+        rate_factors: by path of a variable, what multiplies its learning rate; the others keep the full one.
 
     SGD's weight decay is L2 in the gradient (the paper's), that of AdamW and Muon is decoupled.
     """
@@ -130,6 +155,7 @@ def build_optimizer(
         "gradient_accumulation_steps": accumulate if accumulate > 1 else None,
         "use_ema": ema is not None,
         "ema_momentum": ema if ema is not None else 0.99,
+        "rate_factors": rate_factors,
     }
     if name == "adamw":
         optimizer = AdamW(learning_rate, weight_decay=weight_decay, **options)

@@ -157,8 +157,9 @@ def model_metadata(config: Config, dataset: Dataset, schema: KeypointSchema | No
     }
 
 
-def build_optimizer_for(config: Config, length: TrainingLength) -> keras.optimizers.Optimizer:
-    """The optimizer with its schedule; the rate is scaled linearly from its reference batch to the actual one."""
+def build_optimizer_for(config: Config, length: TrainingLength, detector: Detector) -> keras.optimizers.Optimizer:
+    """The optimizer with its schedule; the rate is scaled linearly from its reference batch to the actual one, that of
+    `detector`'s backbone also by `optimizer.backbone_multiplier`."""
     options, schedule = config.optimizer, config.schedule
     peak = options.learning_rate
     if options.scale_learning_rate:
@@ -180,6 +181,7 @@ def build_optimizer_for(config: Config, length: TrainingLength) -> keras.optimiz
         global_clipnorm=options.global_clipnorm,
         accumulate=options.accumulate,
         ema=options.ema,
+        rate_factors={v.path: options.backbone_multiplier for v in detector.backbone.trainable_variables},
     )
 
 

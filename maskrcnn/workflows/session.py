@@ -96,7 +96,7 @@ class Session:
     ) -> Session:
         length = training_length(config, len(data.train))
         detector = build_detector(config, data, pretrained)
-        compile_model(detector, build_optimizer_for(config, length))
+        compile_model(detector, build_optimizer_for(config, length, detector))
         progress = Progress()
         predictor = Predictor(detector, batch_size=config.evaluation.batch_size)
         monitor = Monitor(

@@ -91,6 +91,21 @@ def test_muon_leaves_every_output_layer_of_a_detector_to_adam():
     assert layers == {"class_logits", "box_deltas", "objectness", "deltas", "logits", "keypoint_logits"}
 
 
+@pytest.mark.parametrize("name", ["adamw", "muon", "sgd"])
+def test_a_rate_factor_shortens_the_steps_of_its_variable_alone(name):
+    def moved(**options):
+        weights = [variable(np.zeros((4, 4)), "slow"), variable(np.zeros((4, 4)), "full")]
+        optimizer = build_optimizer(name, 0.1, **options)
+        optimizer.build(weights)
+        optimizer.apply([keras.ops.eye(4), keras.ops.eye(4)], weights)
+        return [np.array(weight) for weight in weights]
+
+    plain, scaled = moved(), moved(rate_factors={"slow": 0.25})
+    assert np.abs(plain[0]).max() > 0.01
+    np.testing.assert_allclose(scaled[0], 0.25 * plain[0], rtol=1e-5)
+    np.testing.assert_array_equal(scaled[1], plain[1])
+
+
 def test_the_gradient_norm_is_taken_over_all_variables_before_clipping():
     kernel, bias = variable([0.0], "kernel"), variable([0.0], "bias")
     optimizer = build_optimizer("sgd", 1.0, momentum=0.0, global_clipnorm=1.0)

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from maskrcnn.config.schema import Config
-from maskrcnn.structures import BackboneSettings, Conventions
-from maskrcnn.workflows.build import detector_settings
+from maskrcnn.models.detector import Detector
+from maskrcnn.structures import BackboneSettings, Conventions, DetectorSettings, PyramidSettings
+from maskrcnn.workflows.build import TrainingLength, build_optimizer_for, detector_settings
 
 
 def conventions(backbone: BackboneSettings, weights: str | None, **given: object) -> Conventions:
@@ -40,3 +41,16 @@ def test_a_backbone_of_another_program_brings_its_own_conventions(tmp_path: Path
     np.savez(tmp_path / "R-50.npz", **names)
     found = conventions(BackboneSettings("resnet50", norm="frozen"), str(tmp_path / "R-50.npz"))
     assert (found.channel_order, found.pixel_std, found.stride_in_1x1) == ("bgr", [1.0] * 3, True)
+
+
+def test_the_backbone_multiplier_is_for_the_trained_weights_of_the_backbone_alone() -> None:
+    settings = DetectorSettings(
+        backbone=BackboneSettings("mobilenetv2", norm="frozen", frozen_stages=2), pyramid=PyramidSettings(channels=16)
+    )
+    detector = Detector(settings, num_classes=1, num_keypoints=0)
+    config = Config()
+    config.optimizer.backbone_multiplier = 0.1
+    factors = build_optimizer_for(config, TrainingLength(10, 1), detector).rate_factors
+    paths = [v.path for v in detector.trainable_variables if v.path in factors]
+    assert set(factors.values()) == {0.1}
+    assert len(paths) == len(factors) == len(detector.backbone.trainable_variables) < len(detector.trainable_variables)

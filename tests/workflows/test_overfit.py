@@ -28,7 +28,7 @@ def test_eight_images_are_learnt_by_heart(tmp_path):
     images = dataclasses.replace(whole, images=tuple(several[:8]))
     data = Data(images, dataclasses.replace(images, images=()), images, ())
     detector = build_detector(config, data)
-    compile_model(detector, build_optimizer_for(config, TrainingLength(STEPS, 1)))
+    compile_model(detector, build_optimizer_for(config, TrainingLength(STEPS, 1), detector))
     train(
         detector,
         build_reader(config, images, training=True),

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.benchmarks.peers.measure import ROOT, rows
-from experiments.benchmarks.peers.work import CASES, DEFAULT_CASES, MAX_POSITIVES, PARITY, Job
+from experiments.benchmarks.peers.work import CASES, DEFAULT_CASES, MAX_POSITIVES, PARITY, PRECISIONS, Job
 from maskrcnn.errors import UsageError, UserError
 
 VARIANTS = ("eager", "channels_last", "compile")
@@ -50,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
     add("--warmup", type=int, default=2, help="calls before, which trace and compile")
     add("--threads", type=int, default=os.cpu_count() or 1, help="of each side")
     add("--positives", type=int, nargs="+", default=[64], help="positive RoIs an image in training; one row each")
+    add("--precision", default=PRECISIONS[0], choices=PRECISIONS, help="what both compute in; boxes and losses stay float32")
     add("--instances", type=int, default=8, help="objects an image")
     add("--seed", type=int, default=11, help="of images, weights and proposals")
     return options
@@ -77,7 +78,15 @@ def make_jobs(options: argparse.Namespace) -> list[Job]:
         name: options.positives if CASES[name].mode == "train" else options.positives[:1] for name in options.cases
     }
     return [
-        Job(name, str(options.peers.resolve()), options.threads, options.seed, options.instances, positives)
+        Job(
+            name,
+            str(options.peers.resolve()),
+            options.threads,
+            options.seed,
+            options.instances,
+            positives,
+            precision=options.precision,
+        )
         for name in options.cases
         for positives in counts[name]
     ]

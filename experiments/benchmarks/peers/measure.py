@@ -162,6 +162,7 @@ def to_row(job: Job, samples: Mapping[str, Samples]) -> dict[str, Any]:
         "first_call_s": {name: round(s.first_s, 2) for name, s in samples.items()},
         "first_result": {name: s.first_result for name, s in samples.items()},
         "trainable_parameters": {name: s.facts["trainable_parameters"] for name, s in samples.items()},
+        "precision": job.precision,
         "threads": job.threads,
         "repeats": len(ours.wall_s),
         "batch": CASES[job.case].batch,

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -30,6 +31,7 @@ def prepare(job: work.Job) -> tuple[Call, dict[str, Any]]:
     """The call of the job, and how many parameters train."""
     tf.config.threading.set_intra_op_parallelism_threads(job.threads)
     make_deterministic(job.seed, deterministic=True)  # the default on a CPU
+    keras.config.set_dtype_policy(job.precision)
     case = work.CASES[job.case]
     predictor = import_model(
         work.make_state(job),

@@ -28,11 +28,17 @@ def prepare(job: work.Job) -> tuple[Call, dict[str, Any]]:
     samples = work.make_samples(job)
     images = [torch.from_numpy(np.ascontiguousarray(s["pixels"].transpose(2, 0, 1))).float() / 255 for s in samples]
     if case.mode == "infer":
-        return inference(model, images), {"trainable_parameters": 0}
+        return autocast(inference(model, images), job), {"trainable_parameters": 0}
     trainable = [p for p in model.parameters() if p.requires_grad]
     proposals = torch.from_numpy(work.make_proposals(job, samples))
+    model.forward = autocast(model.forward, job)
     call = training(model, images, targets_of(samples, case.head), proposals, trainable)
     return call, {"trainable_parameters": sum(p.numel() for p in trainable)}
+
+
+def autocast(function: Callable[..., Any], job: work.Job) -> Callable[..., Any]:
+    """The function in the job's precision: PyTorch chooses what computes in bfloat16."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=job.precision != "float32")(function)
 
 
 def compile_dense_parts(model: Any, case: work.Case) -> None:

@@ -51,6 +51,7 @@ ARCHITECTURES = {"mask": "maskrcnn_resnet50_fpn", "keypoint": "keypointrcnn_resn
 NUM_KEYPOINTS = 17
 SCORE_THRESHOLD = 0.0
 """With random weights few scores pass a common threshold; 0 leaves 100 detections (the peers' README)."""
+PRECISIONS = ("float32", "mixed_bfloat16")
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 1e-4, 0.9, 1e-4
 
 
@@ -66,6 +67,8 @@ class Job:
     positives: int = 64
     proposals: int = 1000
     variant: str = "eager"
+    precision: str = "float32"
+    """mixed_bfloat16: ours by Keras' policy of that name, torchvision by its autocast."""
 
     def to_json(self) -> str:
         return json.dumps(self.__dict__)
