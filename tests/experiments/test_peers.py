@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from experiments.benchmarks.peers import measure, work  # noqa: E402
-from experiments.benchmarks.peers.__main__ import main  # noqa: E402
+from experiments.benchmarks.peers.__main__ import main, make_jobs, parser  # noqa: E402
 from maskrcnn.errors import UserError  # noqa: E402
 
 SYNTHETIC = """
@@ -133,14 +133,14 @@ def test_images_hold_whole_pixel_values(peers: Path) -> None:
     assert (sample["pixels"] == 128).all()
 
 
-def row_of(ours: list[float], eager: list[float], last: list[float]) -> dict:
+def row_of(ours: list[float], eager: list[float], last: list[float], job: work.Job | None = None) -> dict:
     samples = {}
     for name, seconds in (("ours", ours), ("eager", eager), ("channels_last", last)):
         side = measure.Samples({"trainable_parameters": 5}, first_result={"positives": 64.0}, peak_mib=len(name) * 10.0)
         for value in seconds:
             side.add({"wall_s": value, "cpu_s": 2 * value})
         samples[name] = side
-    return measure.to_row(work.Job("mask-train-320", "", 2), samples)
+    return measure.to_row(job or work.Job("mask-train-320", "", 2), samples)
 
 
 def test_a_row_compares_minima_with_the_fastest_variant() -> None:
@@ -150,6 +150,13 @@ def test_a_row_compares_minima_with_the_fastest_variant() -> None:
     assert (row["ours_cpu_s"], row["torchvision_cpu_s"], row["cpu_ratio"]) == (2.0, 4.0, 0.5)
     assert row["memory_ratio"] == round(40 / 130, 4)
     assert row["positives"] == row["torchvision_positives"] == 64.0
+
+
+def test_the_precision_reaches_both_sides_and_the_row(peers: Path) -> None:
+    jobs = make_jobs(parser().parse_args(["--peers", str(peers), "--precision", "mixed_bfloat16"]))
+    assert {job.precision for job in jobs} == {"mixed_bfloat16"}
+    assert work.Job.from_json(jobs[0].to_json()) == jobs[0]
+    assert row_of([1.0], [2.0], [3.0], jobs[0])["precision"] == "mixed_bfloat16"
 
 
 SIDE = """

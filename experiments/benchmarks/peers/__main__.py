@@ -50,7 +50,12 @@ def parser() -> argparse.ArgumentParser:
     add("--warmup", type=int, default=2, help="calls before, which trace and compile")
     add("--threads", type=int, default=os.cpu_count() or 1, help="of each side")
     add("--positives", type=int, nargs="+", default=[64], help="positive RoIs an image in training; one row each")
-    add("--precision", default=PRECISIONS[0], choices=PRECISIONS, help="what both compute in; boxes and losses stay float32")
+    add(
+        "--precision",
+        default=PRECISIONS[0],
+        choices=PRECISIONS,
+        help="what both compute in; boxes and losses stay float32",
+    )
     add("--instances", type=int, default=8, help="objects an image")
     add("--seed", type=int, default=11, help="of images, weights and proposals")
     return options
