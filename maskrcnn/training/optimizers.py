@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import keras
@@ -31,13 +32,14 @@ class GradientNorm:
         summed = iter(total([g for g in grads if g is not None]))
         grads = [None if g is None else next(summed) for g in grads]
         variables = trainable_variables if trainable_variables is not None else self._trainable_variables  # type: ignore[attr-defined]
-        grads = self.regularized(grads, variables)
-        squares = [ops.sum(ops.square(ops.cast(g, "float32"))) for g in grads if g is not None]
         if trainable_variables is not None and not self.built:  # type: ignore[has-type]
             self.build(trainable_variables)
             self.built = True
-        self.gradient_norm.assign(ops.sqrt(sum(squares)))
-        super().apply(grads, trainable_variables)  # type: ignore[misc]
+        with _once_known(grads):
+            grads = self.regularized(grads, variables)
+            squares = [ops.sum(ops.square(ops.cast(g, "float32"))) for g in grads if g is not None]
+            self.gradient_norm.assign(ops.sqrt(sum(squares)))
+            super().apply(grads, trainable_variables)  # type: ignore[misc]
 
     def regularized(self, grads: list[Any], variables: list[keras.Variable]) -> list[Any]:
         """The gradients of the whole batch with what an optimizer adds to them."""
@@ -50,6 +52,19 @@ class GradientNorm:
     def finalize_variable_values(self, var_list: list[keras.Variable]) -> None:
         """Nothing: Keras would put the moving average in place of the weights after every `fit`, of which one
         training has several (`checkpoints.averaged_weights` does it for evaluations)."""
+
+
+def _once_known(grads: list[Any]) -> AbstractContextManager[Any]:
+    """A context whose operations wait for all gradients.
+
+    TensorFlow starts at once what needs no gradient: products of the weights (their decay) and of an optimizer's
+    moments would lie in memory beside all activations, two or more times the size of the weights.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return nullcontext()
+    import tensorflow as tf
+
+    return tf.control_dependencies([g for g in grads if g is not None])
 
 
 class RateFactors:

@@ -106,6 +106,26 @@ def test_a_rate_factor_shortens_the_steps_of_its_variable_alone(name):
     np.testing.assert_array_equal(scaled[1], plain[1])
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="XLA orders the operations of other backends")
+@pytest.mark.parametrize("name", ["adamw", "muon", "sgd"])
+def test_nothing_of_an_update_lies_in_memory_before_the_gradients_are_known(name):
+    import tensorflow as tf
+
+    weight = variable(np.ones((4, 4)), "kernel")
+    optimizer = build_optimizer(name, 0.1, weight_decay=0.1)
+    optimizer.build([weight])
+
+    @tf.function
+    def step(x):
+        optimizer.apply([tf.square(x, name="gradient")], [weight])
+
+    graph = step.get_concrete_function(tf.TensorSpec((4, 4))).graph
+    gradient = graph.get_operation_by_name("gradient")
+    reads = [op for op in graph.get_operations() if op.type == "ReadVariableOp"]
+    assert len(reads) > 3
+    assert all(gradient in op.control_inputs for op in reads)
+
+
 def test_the_gradient_norm_is_taken_over_all_variables_before_clipping():
     kernel, bias = variable([0.0], "kernel"), variable([0.0], "bias")
     optimizer = build_optimizer("sgd", 1.0, momentum=0.0, global_clipnorm=1.0)
