@@ -8,7 +8,7 @@ from maskrcnn.ops.nms import ABSENT_SCORE
 from maskrcnn.ops.tensors import Tensor
 
 PARALLEL_GROUPS = 8
-_NO_GROUP = -1
+_NOTHING = -1
 
 
 def suppress_by_kernels(
@@ -16,25 +16,35 @@ def suppress_by_kernels(
 ) -> tuple[Tensor, Tensor]:
     """See `nms.non_max_suppression`; `threshold` is already the float32 one."""
     shape = tf.shape(scores)
-    flat_boxes, flat_scores = tf.reshape(boxes, [-1, 4]), tf.reshape(scores, [-1])
-    flat_groups = _groups_of_all_images(groups, shape)
-    present = flat_scores > ABSENT_SCORE
+    flat_scores = tf.reshape(scores, [-1])
+    rows, starts, counts = _rows_by_group(flat_scores > ABSENT_SCORE, _groups_of_all_images(groups, shape))
+    row_boxes, row_scores = tf.gather(tf.reshape(boxes, [-1, 4]), rows), tf.gather(flat_scores, rows)
 
-    def kept_of(group: Tensor) -> Tensor:
-        rows = tf.where(tf.logical_and(present, tf.equal(flat_groups, group)))[:, 0]
+    def kept_of(part: tuple[Tensor, Tensor]) -> Tensor:
+        start, count = part
+        here = slice(start, start + count)
         # The kernel's order of axes (y first) does not matter for overlaps; ties go to the lower row.
-        chosen = tf.image.non_max_suppression(
-            tf.gather(flat_boxes, rows), tf.gather(flat_scores, rows), max_outputs, iou_threshold=threshold
-        )
-        kept = tf.gather(rows, chosen)
-        return tf.scatter_nd(kept[:, None], tf.ones_like(kept, tf.int32), tf.cast(tf.shape(flat_scores), tf.int64))
+        chosen = tf.image.non_max_suppression(row_boxes[here], row_scores[here], max_outputs, iou_threshold=threshold)
+        padding = [[0, max_outputs - tf.size(chosen)]]
+        return tf.ensure_shape(tf.pad(chosen + start, padding, constant_values=_NOTHING), [max_outputs])
 
-    names, _ = tf.unique(tf.boolean_mask(flat_groups, present))
-    # A group that nothing belongs to: map_fn over no groups at all would not know the shape of its result.
-    names = tf.concat([names, [_NO_GROUP]], axis=0)
-    kept = tf.map_fn(kept_of, names, fn_output_signature=tf.int32, parallel_iterations=PARALLEL_GROUPS)
-    kept = tf.reshape(tf.reduce_sum(kept, axis=0) > 0, shape)
-    return _best_kept(scores, kept, max_outputs)
+    # Only places are stacked, [groups, max_outputs]: a mark for each row would take groups x rows, 32 GB with a
+    # thousand classes and no score threshold.
+    kept = tf.map_fn(kept_of, (starts, counts), fn_output_signature=tf.int32, parallel_iterations=PARALLEL_GROUPS)
+    kept = tf.gather(rows, tf.boolean_mask(kept, kept > _NOTHING))
+    marks = tf.scatter_nd(kept[:, None], tf.ones_like(kept), tf.shape(flat_scores))
+    return _best_kept(scores, tf.reshape(marks > 0, shape), max_outputs)
+
+
+def _rows_by_group(present: Tensor, groups: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The present rows group by group, each group's in their order, and where each group starts and how many it has."""
+    rows = tf.cast(tf.where(present)[:, 0], tf.int32)
+    groups = tf.gather(groups, rows)
+    order = tf.argsort(groups, stable=True)
+    _, _, counts = tf.unique_with_counts(tf.gather(groups, order))
+    # An empty group at the end: map_fn over no groups at all would not know the shape of its result.
+    counts = tf.concat([counts, [0]], axis=0)
+    return tf.gather(rows, order), tf.cumsum(counts, exclusive=True), counts
 
 
 def _groups_of_all_images(groups: Tensor, shape: Tensor) -> Tensor:

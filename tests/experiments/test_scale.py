@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,8 +13,10 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from experiments.benchmarks.scale import data, stages  # noqa: E402
-from experiments.benchmarks.scale.__main__ import draw, main, sizes, to_markdown  # noqa: E402
+from experiments.benchmarks.scale import __main__ as command  # noqa: E402
+from experiments.benchmarks.scale.__main__ import draw, failure, main, sizes, to_markdown  # noqa: E402
 from maskrcnn.data.coco import load_coco  # noqa: E402
+from maskrcnn.errors import UserError  # noqa: E402
 from maskrcnn.evaluation.coco import evaluate  # noqa: E402
 
 SIZE = data.Size(images=24, instances=3, categories=5)
@@ -44,6 +48,12 @@ def test_a_stage_is_measured_per_unit(stage: str) -> None:
     assert row["peak_mib"] > 0
 
 
+def test_memory_of_inference_does_not_grow_with_categories_times_candidates() -> None:
+    """Without a threshold each image has 128 proposals x 300 categories as candidates, 2,400 groups in the batch."""
+    row = command.run("inference", data.Size(images=8, instances=1, categories=300))
+    assert row["peak_mib"] < 3000, "with a mark for each group and candidate it was 6,800 MiB"
+
+
 def test_sizes_change_one_number_alone() -> None:
     assert [(s.images, s.instances, s.categories) for s in sizes("categories", small=False)] == [
         (100, 8, 1),
@@ -56,6 +66,22 @@ def test_unknown_stages_and_axes_are_refused_in_one_line(capsys: pytest.CaptureF
     assert main(["--stages", "paint"]) == 2
     assert main(["--axes", "depth"]) == 2
     assert capsys.readouterr().err.count("\n") == 2
+
+
+def test_a_measurement_that_fails_is_named_and_the_rows_before_it_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(stage: str, size: data.Size) -> dict[str, Any]:
+        if size.images > 100:
+            raise UserError(failure(-9, "noise\n"), f"{stage}, {size}")
+        return stages.measure(stage, SIZE)
+
+    monkeypatch.setattr(command, "run", run)
+    assert main(["--stages", "index", "--axes", "images", "--out", str(tmp_path)]) == 1
+    assert "ended by SIGKILL, as a process that takes too much memory is" in capsys.readouterr().err
+    assert len(json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))) == 1
+    assert failure(1, "noise\nerror: no room\n") == "error: no room"
+    assert failure(3, "") == "ended with code 3"
 
 
 def test_rows_become_a_table_and_a_figure(tmp_path: Path) -> None:

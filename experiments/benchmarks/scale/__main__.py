@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -47,9 +48,16 @@ def run(stage: str, size: Size) -> dict[str, Any]:
     env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
     if done.returncode:
-        reason = (done.stderr.strip().splitlines() or [f"ended with code {done.returncode}"])[-1]
-        raise UserError(reason[:300], f"{stage}, {size}")
+        raise UserError(failure(done.returncode, done.stderr), f"{stage}, {size}")
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def failure(code: int, stderr: str) -> str:
+    """Why a measurement gave nothing: its last line, or the signal that ended it before it could write one."""
+    if code < 0:
+        name = signal.Signals(-code).name
+        return f"ended by {name}" + (", as a process that takes too much memory is" if name == "SIGKILL" else "")
+    return (stderr.strip().splitlines() or [f"ended with code {code}"])[-1][:300]
 
 
 def measurements(stages: Sequence[str], axes: Sequence[str], small: bool) -> Iterator[dict[str, Any]]:
@@ -96,6 +104,14 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
+def save(rows: Sequence[dict[str, Any]], folder: Path) -> None:
+    """The rows, their table and their figure; also what was measured before a failure."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    (folder / "table.md").write_text(to_markdown(rows), encoding="utf-8")
+    draw(rows, folder / "growth.png")
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     options = argparse.ArgumentParser(
@@ -132,11 +148,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 130
-    if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "results.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-        (options.out / "table.md").write_text(to_markdown(rows), encoding="utf-8")
-        draw(rows, options.out / "growth.png")
+    finally:
+        if options.out is not None and rows:
+            save(rows, options.out)
     return 0
 
 
