@@ -12,8 +12,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from experiments.benchmarks.scale import data, stages  # noqa: E402
 from experiments.benchmarks.scale import __main__ as command  # noqa: E402
+from experiments.benchmarks.scale import data, stages  # noqa: E402
 from experiments.benchmarks.scale.__main__ import draw, failure, main, sizes, to_markdown  # noqa: E402
 from maskrcnn.data.coco import load_coco  # noqa: E402
 from maskrcnn.errors import UserError  # noqa: E402
