@@ -19,7 +19,7 @@ def fitted(config: Config, train: Dataset, overrides: Sequence[str]) -> Config:
     if not config.training.from_data:
         return config
     instances = sum(not a.is_crowd for record in train.images for a in record.annotations)
-    choices = choose(config, len(train), instances)
+    choices = choose(config, len(train), instances, train.num_classes)
     changed, kept = apply(config, choices, typed_keys(overrides))
     print(f"derived from {len(train)} images with {instances} instances of {train.num_classes} categories:")
     print(to_text(changed, choices, kept), flush=True)
@@ -32,6 +32,6 @@ def to_text(config: Config, choices: Sequence[Choice], kept: Collection[str]) ->
     for choice in choices:
         group, _, name = choice.key.partition(".")
         value = getattr(getattr(config, group), name)
-        shown = f"{value:g}" if isinstance(value, float) else str(value)
+        shown = f"{value:g}" if isinstance(value, float) else str(value).lower()
         lines.append(f"  {choice.key:<24} {shown:<12} {'as typed' if choice.key in kept else choice.reason}")
     return "\n".join(lines)

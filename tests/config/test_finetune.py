@@ -13,8 +13,8 @@ def config():
     return compose(["experiment=finetune"])
 
 
-def values(config, images, instances):
-    return {choice.key: choice.value for choice in choose(config, images, instances)}
+def values(config, images, instances, categories=1):
+    return {choice.key: choice.value for choice in choose(config, images, instances, categories)}
 
 
 @pytest.mark.parametrize(("images", "epochs"), [(1, 1612), (100, 28), (800, 14), (118_287, 12)])
@@ -46,6 +46,18 @@ def test_few_images_halve_the_rate_and_bound_the_batch(config):
     assert values(config, 100, 990)["optimizer.learning_rate"] == rate
     assert values(config, 3, 30)["training.batch_size"] == 3
     assert values(config, 99, 990)["training.batch_size"] == config.training.batch_size == 4
+
+
+@pytest.mark.parametrize(
+    ("instances", "categories", "shared"), [(50, 1, False), (199, 2, True), (200, 2, False), (3409, 80, True)]
+)
+def test_categories_of_few_instances_share_their_boxes(config, instances, categories, shared):
+    assert values(config, 100, instances, categories)["box_head.class_agnostic"] is shared
+
+
+def test_a_given_detector_has_decided_about_its_boxes(config):
+    config.weights.file = "detector.keras"
+    assert "box_head.class_agnostic" not in values(config, 100, 200, 80)
 
 
 @pytest.mark.parametrize(("images", "instances"), [(0, 0), (5, 0)])

@@ -44,7 +44,8 @@ def test_typed_values_win_and_are_marked(capsys):
 
 def test_one_image_and_a_thousand_categories_have_values_too():
     assert fitted(compose(["experiment=finetune"]), dataset(1, 1), []).training.batch_size == 1
-    assert fitted(compose(["experiment=finetune"]), dataset(30, 2, categories=1000), []).schedule.epochs == 65.3
+    many = fitted(compose(["experiment=finetune"]), dataset(30, 2, categories=1000), [])
+    assert (many.schedule.epochs, many.box_head.class_agnostic) == (65.3, True)
 
 
 def test_other_recipes_are_left_alone(capsys):
