@@ -33,7 +33,7 @@ run: install ## train, test and log Mask R-CNN on the embedded data (ARGS="key=v
 	$(BIN)/python -m maskrcnn.run $(ARGS)
 
 test: install-dev ## the whole test suite but what is marked slow
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile $(ARGS)
 
 # They wait for processes and servers half of the time: two at once. The README's commands, the longest, come early.
 test-slow: install-dev ## the tests that take minutes
