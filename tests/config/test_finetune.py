@@ -63,11 +63,11 @@ def test_a_given_detector_has_decided_about_its_boxes(config):
 @pytest.mark.parametrize(("images", "instances"), [(0, 0), (5, 0)])
 def test_nothing_to_learn_from_is_an_error(config, images, instances):
     with pytest.raises(ValueError, match="nothing to learn from"):
-        choose(config, images, instances)
+        choose(config, images, instances, 1)
 
 
 def test_choices_are_written_into_a_copy_which_derives_nothing_again(config):
-    changed, kept = apply(config, choose(config, 50, 200), ())
+    changed, kept = apply(config, choose(config, 50, 200, 1), ())
     assert not kept
     assert config.training.from_data
     assert not changed.training.from_data
@@ -87,12 +87,12 @@ def test_choices_are_written_into_a_copy_which_derives_nothing_again(config):
 )
 def test_typed_keys_stay_as_typed(config, typed, kept):
     before = flatten(config)
-    changed, found = apply(config, choose(config, 50, 200), typed)
+    changed, found = apply(config, choose(config, 50, 200, 1), typed)
     assert found == kept
     assert all(flatten(changed)[key] == before[key] for key in kept)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 5000), (800, 3000), (100_000, 800_000)])
 def test_what_is_derived_is_a_valid_configuration(config, size):
-    changed, _ = apply(config, choose(config, *size), ())
+    changed, _ = apply(config, choose(config, *size, 1), ())
     assert validate(changed) == validate(config)

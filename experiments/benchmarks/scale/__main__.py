@@ -4,7 +4,8 @@
 
 One JSON line a measurement, each in a process of its own, and with --out also results.json, table.md and growth.png.
 `cpu_ms_per_unit` should not depend on the size where a cost grows as its work does; `growth` is its ratio to that of
-the axis' smallest size. `grown_mib` is what the stage's peak memory lies above what was resident before it.
+the axis' smallest size. `grown_mib` is what the stage's peak memory lies above what was resident before it; step and
+inference keep most of what their first, untimed call took, so there `peak_mib` tells.
 """
 
 from __future__ import annotations
