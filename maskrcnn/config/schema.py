@@ -83,8 +83,9 @@ class DatasetConfig:
     """Names to keep; null: all (of the persons with keypoints, under a keypoint head)."""
     max_train_images: int | None = None
     max_test_images: int | None = None
-    background: bool = True
-    """Whether training images without an object of the chosen categories stay."""
+    background: bool | None = None
+    """Whether training images without an object of the chosen categories stay; null: yes, but not of dataset=coco, and
+    not where keypoints are learnt without masks (the paper trains poses on images with persons alone)."""
     min_area: float = 0.0
     """Instances with a smaller area (pixels of the original image) are excluded, and counted."""
     faults: str = "fail"

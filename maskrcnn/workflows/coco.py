@@ -79,7 +79,7 @@ def coco_part(config: Config, part: str) -> CocoPart:
         categories=dataset.categories,
         max_images=dataset.max_train_images if part == "train" else dataset.max_test_images,
         min_area=dataset.min_area,
-        background=dataset.background or part == "test",
+        background=bool(dataset.background) or part == "test",
         seed=dataset.subset_seed,
     )
     choice = choose(index, wish, reading, part)

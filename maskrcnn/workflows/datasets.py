@@ -167,7 +167,7 @@ def _subset(
 ) -> tuple[Dataset, Exclusions]:
     """Categories follow the head: a keypoint head alone keeps those that have joints."""
     names = config.dataset.categories
-    if names is None and config.head.keypoints and not config.head.masks:
+    if names is None and learns_joints_alone(config):
         names = [c.name for c in dataset.categories if c.keypoints] or None
     return select(
         _chosen_joints(config, dataset),
@@ -175,8 +175,19 @@ def _subset(
         max_images=max_images,
         min_area=config.dataset.min_area,
         seed=config.dataset.subset_seed,
-        background=config.dataset.background or not is_training,
+        background=keeps_background(config) or not is_training,
     )
+
+
+def learns_joints_alone(config: Config) -> bool:
+    """Whether boxes and keypoints are learnt, and no masks."""
+    return config.head.keypoints and not config.head.masks
+
+
+def keeps_background(config: Config) -> bool:
+    """Whether training images without an object stay: as set, else by what is learnt (PAPER §3.1: poses)."""
+    chosen = config.dataset.background
+    return not learns_joints_alone(config) if chosen is None else chosen
 
 
 def _like(train: Dataset, part: Dataset) -> Dataset:

@@ -46,6 +46,23 @@ def test_the_three_parts_share_no_image_and_the_table_counts_them():
     assert data.samples.rows[-1][1::3] == (9, 3, 4)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "stay"),
+    [
+        (["head=mask"], True),
+        (["head=mask_keypoint"], True),
+        (["head=keypoint"], False),
+        (["head=keypoint", "dataset.background=true"], True),
+        (["head=mask", "dataset.background=false"], False),
+    ],
+)
+def test_images_without_persons_train_masks_and_no_poses_and_are_always_tested(overrides, stay):
+    data = load_data(compose([*TINY, "dataset.categories=[person]", "dataset.val.fraction=0", *overrides]))
+    train, test = (sum(not record.annotations for record in part.images) for part in (data.train, data.test))
+    assert bool(train) == stay
+    assert test > 0
+
+
 @pytest.mark.parametrize("head", ["keypoint", "mask_keypoint"])
 def test_a_number_of_joints_reaches_every_part_and_the_batches(head):
     config = compose([*TINY, f"head={head}", "num_keypoints=7", "dataset.val.fraction=0.25"])
