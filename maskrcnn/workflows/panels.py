@@ -27,11 +27,12 @@ LIST = "panels.json"
 
 @dataclass(frozen=True)
 class Panel:
-    """The two pictures of one test image; paths are relative to the run's folder."""
+    """The two pictures of one test image; paths are relative to the run's folder. `joints` a person are drawn."""
 
     image: str
     truth: str
     prediction: str
+    joints: int = 0
 
 
 def write_panels(
@@ -42,7 +43,8 @@ def write_panels(
     schema = test.schema if config.head.keypoints else None
     panels = []
     for number, record in enumerate(records, start=1):
-        panel = Panel(record.file_name, f"{PANELS}/{number:02d}-truth.png", f"{PANELS}/{number:02d}-prediction.png")
+        stem = f"{PANELS}/{number:02d}"
+        panel = Panel(record.file_name, f"{stem}-truth.png", f"{stem}-prediction.png", len(schema) if schema else 0)
         pictures = _draw(record, found[record.id], test.category_names, schema, config.evaluation.picture_score)
         for path, picture in zip((panel.truth, panel.prediction), pictures, strict=True):
             write_image(folder / path, picture)

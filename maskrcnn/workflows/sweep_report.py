@@ -119,8 +119,8 @@ def curves_of(comparison: Comparison) -> Figure:
 
 
 def sheet_of(comparison: Comparison) -> np.ndarray | None:
-    """The same test images under all runs, ground truth first; None where no run has drawn any."""
-    truth: dict[str, np.ndarray] = {}
+    """The same test images under all runs, ground truth first (with the most joints); None where there are none."""
+    truth: dict[str, tuple[int, Path]] = {}
     columns: dict[str, dict[str, np.ndarray]] = {}
     for label, job in zip(comparison.labels(), comparison.jobs, strict=True):
         panels = read_panels(job.folder)
@@ -128,9 +128,10 @@ def sheet_of(comparison: Comparison) -> np.ndarray | None:
             continue
         columns[label] = {panel.image: _read_image(job.folder / panel.prediction) for panel in panels}
         for panel in panels:
-            if panel.image not in truth:
-                truth[panel.image] = _read_image(job.folder / panel.truth)
-    return runs_sheet(list(truth), truth, columns) if columns else None
+            if panel.image not in truth or panel.joints > truth[panel.image][0]:
+                truth[panel.image] = panel.joints, job.folder / panel.truth
+    pictures = {image: _read_image(path) for image, (_, path) in truth.items()}
+    return runs_sheet(list(pictures), pictures, columns) if columns else None
 
 
 def _read_image(path: Path) -> np.ndarray:

@@ -31,6 +31,7 @@ def test_truth_and_prediction_are_files_of_their_own_with_the_images_name(test_p
     write_panels(compose([]), test_part, records, found, tmp_path)
     panels = read_panels(tmp_path)
     assert [panel.image for panel in panels] == [record.file_name for record in records]
+    assert [panel.joints for panel in panels] == [0, 0], "the head learns masks"
     truths = [(tmp_path / panel.truth).read_bytes() for panel in panels]
     assert truths[0] != truths[1]
     assert (tmp_path / panels[0].prediction).read_bytes() != truths[0], "nothing was found, but something was there"

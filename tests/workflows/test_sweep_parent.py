@@ -25,7 +25,9 @@ SHARED = ["schedule=tiny", "tracking.enabled=false"]
 JOBS = [[*SHARED, f"head={head}", f"seed={seed}"] for head in ("box", "mask") for seed in (0, 1)]
 
 
-def write_job(folder: Path, overrides: list[str], ap: float, *, colour: int = 90, image: str = "one.png") -> None:
+def write_job(
+    folder: Path, overrides: list[str], ap: float, *, colour: int = 90, image: str = "one.png", joints: int = 0
+) -> None:
     """A finished run, as a job leaves it."""
     hydra = folder / ".hydra"
     hydra.mkdir(parents=True)
@@ -35,6 +37,7 @@ def write_job(folder: Path, overrides: list[str], ap: float, *, colour: int = 90
             tracker.metrics({"loss": 1 / step, "loss/box": 1.0, "val/box/AP": ap * step, "val/loss/box": 1.0}, step)
             tracker.image("test/01", np.zeros((8, 8, 3), np.uint8), step)
         panel = {"image": image, "truth": "panels/01-truth.png", "prediction": "panels/01-prediction.png"}
+        panel |= {"joints": joints} if joints else {}
         for name in ("truth", "prediction"):
             write_image(folder / panel[name], np.full((40, 60, 3), colour, np.uint8))
         (folder / "panels/panels.json").write_text(json.dumps([panel]))
@@ -170,6 +173,18 @@ def test_the_sheet_has_a_row_for_each_image_and_leaves_cells_empty(sweep: Any, t
     # Two cells of each colour: the truth and the prediction; two of four predictions are empty.
     for colour in (0, 30):
         assert abs((sheet == colour).all(-1).sum() / (213 * 320) - 2) < 0.2
+
+
+def test_the_truth_of_the_sheet_has_the_most_joints(sweep: Any, tmp_path: Path) -> None:
+    def launch(folder: Path) -> None:
+        for number, joints in enumerate((7, 17, 5)):
+            write_job(folder / str(number), JOBS[number], 0.1, colour=40 * number, joints=joints)
+
+    sweep(launch)
+    sheet = sheet_of(Comparison.read(list_sweeps(tmp_path)[0].path))
+    assert sheet is not None
+    cells = {colour: (sheet == colour).all(-1).sum() / (213 * 320) for colour in (0, 40, 80)}
+    assert cells == pytest.approx({0: 1, 40: 2, 80: 1}, abs=0.2)
 
 
 def test_a_report_can_be_made_again_and_elsewhere(sweep: Any, tmp_path: Path, capsys: Any) -> None:
