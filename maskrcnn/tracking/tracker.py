@@ -116,6 +116,7 @@ class Tracker:
         status.store, status.process = store.public_uri, process_identity()
         tracker = cls(folder, store, status, seen)
         tracker._open_journal(params_text(params), enabled, parent)
+        tracker._write_status()  # before the library's import, which takes seconds in which a process may be killed
         tracker.view(views.TABLE, views.table_view(list(params_text(params))))
         if enabled:
             tracker._start_sending(experiment)

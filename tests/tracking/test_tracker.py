@@ -45,6 +45,18 @@ def artifacts(local: Store, tracker: Tracker, folder: str = "") -> list[str]:
     return sorted(path.relative_to(base).as_posix() for path in (base / folder).rglob("*") if path.is_file())
 
 
+def test_a_process_that_is_killed_while_the_library_is_imported_has_a_status(
+    root: Path, local: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    monkeypatch.setattr(
+        "maskrcnn.tracking.tracker.prepare_store", lambda *_: seen.append(read_status(root / "mlruns/runs/run").status)
+    )
+    with start(root):
+        pass
+    assert seen == ["RUNNING"]
+
+
 def test_metrics_params_and_tags_arrive(root: Path, local: Store) -> None:
     with start(root, params={"head": "mask", "long": "x" * 9000}, tags={"sweep": "abc"}) as tracker:
         tracker.metrics({"loss/mask": 0.5, "box/AP": None}, step=1)
