@@ -16,6 +16,8 @@ OVERRIDES = [
     "augmentation.flip=0",
     "augmentation.permute_channels=false",
     "augmentation.brightness=0",
+    "augmentation.scale=[1,1]",
+    "augmentation.crop=[]",
     "schedule.warmup_steps=20",
 ]
 
