@@ -1,8 +1,8 @@
 """What a run loses, and how much longer it takes, when its tracking server fails.
 
-    python -m experiments.benchmarks.failing_server [out=FOLDER] [key=value …] > results.jsonl
+    python -m experiments.benchmarks.failing_server [out=FOLDER] > results.jsonl
 
-Each case trains the same small run (`OVERRIDES`, or those that are given) against a real MLflow server of its own on
+Each case trains the same small run (`OVERRIDES`) against a real MLflow server of its own on
 loopback, with the SQLite store of `mlflow server`, does the harm once half of the steps are logged, waits for the
 run's end, sets the server right, sends what is missing with `python -m maskrcnn.report sync=true`, and compares the
 server's values with the run's journal. One JSON line a case:
@@ -11,6 +11,7 @@ server's values with the run's journal. One JSON line a case:
     exit_code   of the training
     unsent      entries that the store lacked when the run ended
     values      metric values (key, step) in the journal, and `missing`: those that the server lacks after the sync
+    wrong       those that it has with another value
 """
 
 from __future__ import annotations
@@ -52,6 +53,11 @@ class Server:
             self.port = free.getsockname()[1]
         self.uri = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it has been started and not killed since; it may hang."""
+        return self._process is not None
 
     def start(self) -> None:
         """Start, or start again with the same store and port, and wait until it answers."""
@@ -146,14 +152,14 @@ def server_values(uri: str, root: Path) -> dict[tuple[str, int], float]:
     return {(point.key, point.step): point.value for history in histories for point in history}
 
 
-def measure(name: str, root: Path, overrides: list[str]) -> dict[str, Any]:
+def measure(name: str, root: Path) -> dict[str, Any]:
     """One case from an empty folder and an empty store."""
     harm, early = HARM[name]
     server = Server(root / "server")
     work = root / "work"
     work.mkdir()
     environment = {**os.environ, URI_VARIABLE: server.uri}
-    train = [sys.executable, "-m", "maskrcnn.run", *overrides]
+    train = [sys.executable, "-m", "maskrcnn.run", *OVERRIDES]
     sync = [sys.executable, "-m", "maskrcnn.report", "sync=true"]
     try:
         if name != "down from the start":
@@ -170,7 +176,7 @@ def measure(name: str, root: Path, overrides: list[str]) -> dict[str, Any]:
         seconds = time.monotonic() - begin
         unsent = re.findall(r"(\d+) entries of the run unsent", (root / "run.log").read_text())
         server.signal(signal.SIGCONT)
-        if name in ("killed", "down from the start"):
+        if not server.is_up:
             server.start()
         synced = subprocess.run(sync, cwd=work, env=environment, capture_output=True, text=True, check=False)
         written, kept = journal_values(work), server_values(server.uri, work)
@@ -178,8 +184,10 @@ def measure(name: str, root: Path, overrides: list[str]) -> dict[str, Any]:
         server.signal(signal.SIGCONT)
         server.kill()
     missing = [key for key in written if key not in kept]
+    wrong = [key for key in written if key in kept and kept[key] != written[key]]
     facts = {"case": name, "seconds": round(seconds, 1), "exit_code": code, "unsent": int(unsent[-1]) if unsent else 0}
-    return {**facts, "sync_exit_code": synced.returncode, "values": len(written), "missing": len(missing)}
+    facts |= {"sync_exit_code": synced.returncode, "values": len(written)}
+    return {**facts, "missing": len(missing), "wrong": len(wrong)}
 
 
 def _half_is_logged(root: Path) -> bool:
@@ -188,11 +196,11 @@ def _half_is_logged(root: Path) -> bool:
 
 def main(arguments: list[str]) -> None:
     """Measure every case; the logs of the runs stay under `out`."""
-    pairs, overrides = split_pairs(arguments, ("out",))
+    pairs, _ = split_pairs(arguments, ("out",))
     folder = Path(pairs.get("out") or tempfile.mkdtemp()).absolute()
     whole = None
     for name in HARM:
-        facts = measure(name, folder / name.replace(" ", "-"), overrides or list(OVERRIDES))
+        facts = measure(name, folder / name.replace(" ", "-"))
         whole = facts["seconds"] if whole is None else whole
         print(json.dumps({**facts, "added": round(facts["seconds"] - whole, 1)}), flush=True)
 
