@@ -21,7 +21,7 @@ from maskrcnn.weights.coco_names import COCO_NAMES, dense_categories
 from maskrcnn.weights.detectron2_architecture import is_ignored, recognise_detectron2
 from maskrcnn.weights.files import is_keras_model, read_weights
 from maskrcnn.weights.recognise import Architecture, recognise_source, recognise_torchvision
-from maskrcnn.weights.report import ImportReport
+from maskrcnn.weights.report import OWN, ImportReport
 from maskrcnn.weights.rules import Rule
 
 State = Mapping[str, np.ndarray]
@@ -104,8 +104,9 @@ def _own_model(path: Path, source: str, settings: Mapping[str, Any]) -> tuple[Pr
         named = next(iter(settings), "source")
         raise UserError("a model file of this program has its settings inside", named, "leave it out")
     predictor = load_predictor(path)
-    sizes = {variable.path: math.prod(variable.shape) for variable in predictor.detector.weights}
-    return predictor, ImportReport("maskrcnn", Assignment(tuple(sizes)), (), sizes)
+    # Paths alone repeat from head to head.
+    sizes = {f"{layer.name}/{v.path}": math.prod(v.shape) for layer in predictor.detector.layers for v in layer.weights}
+    return predictor, ImportReport(OWN, Assignment(tuple(sizes)), (), sizes)
 
 
 def _check_source(source: str) -> None:

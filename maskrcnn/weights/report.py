@@ -9,6 +9,8 @@ from maskrcnn.weights.assign import Assignment
 
 MOST_NAMES = 20
 """Names that are listed for each kind that was not loaded; the rest is counted."""
+OWN = "maskrcnn"
+"""The source of a model file of this program."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,7 @@ class ImportReport:
     """The result of an import.
 
     Attributes:
-        source: torchvision, …; maskrcnn for a model file of this program.
+        source: torchvision, …; `OWN` for a model file of this program.
         assignment: loaded, missing, unused and mismatched tensors.
         ignored: tensors of the source that have no effect on outputs.
         sizes: numbers in each tensor.
@@ -43,9 +45,10 @@ class ImportReport:
         return "\n".join(lines)
 
     def _parts(self) -> list[tuple[str, str, str]]:
+        words = 1 if self.source == OWN else 2
         counts: dict[str, list[int]] = {}
         for name in self.assignment.loaded:
-            count = counts.setdefault(part_of(name), [0, 0])
+            count = counts.setdefault(part_of(name, words), [0, 0])
             count[0] += 1
             count[1] += self.sizes.get(name, 0)
         total = [sum(count[k] for count in counts.values()) for k in range(2)]
@@ -53,9 +56,9 @@ class ImportReport:
         return [(part, str(tensors), f"{numbers:,}") for part, (tensors, numbers) in counts.items()]
 
 
-def part_of(name: str) -> str:
-    """The part of a detector that a tensor belongs to: the first two words of its name."""
-    return ".".join(name.replace("/", ".").split(".")[:2])
+def part_of(name: str, words: int) -> str:
+    """The part of a detector that a tensor belongs to: the first words of its name."""
+    return ".".join(name.replace("/", ".").split(".")[:words])
 
 
 def _listed(what: str, names: Iterable[str]) -> list[str]:

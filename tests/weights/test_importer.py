@@ -173,5 +173,8 @@ def test_a_model_file_of_ours_is_taken_as_it_is(tmp_path: Path) -> None:
     imported(state()).save(tmp_path / "ours.keras")
     predictor, report = import_with_report(tmp_path / "ours.keras")
     assert (report.source, predictor.detector.num_classes) == ("maskrcnn", CLASSES - 1)
+    lines = [line.split() for line in report.to_text().splitlines()]
+    assert [line[0] for line in lines] == ["part", *(layer.name for layer in predictor.detector.layers), "loaded"]
+    assert lines[-1][1:] == [str(len(predictor.detector.weights)), f"{predictor.detector.count_params():,}"]
     with pytest.raises(UserError, match="min_size: a model file of this program has its settings inside"):
         import_model(tmp_path / "ours.keras", min_size=300)
