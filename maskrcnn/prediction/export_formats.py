@@ -55,7 +55,10 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
             "onnx",
             "model.onnx",
             packages=(("tf2onnx",), ("onnxruntime",)),
-            limits=("each box is cut out by a step of a loop, so that it is slower than the original",),
+            limits=(
+                "each box is cut out by a step of a loop, so that it is slower than the original",
+                "the converter needs memory of about twenty times the size of the weights",
+            ),
         ),
         "openvino": Format(
             "openvino",
