@@ -23,7 +23,8 @@ NOT_THE_RESULT = {
 }
 """Keys that do not change what is computed: a run may be resumed with others."""
 MOST_PARAMS = 8
-_NOT_IN_NAMES = ("hydra", "tracking.", "training.resume", "sweep.")
+_NOT_IN_NAMES = ("hydra", "tracking.", "training.resume", "sweep.", "schedule.steps=null", "schedule.epochs=null")
+"""The last two follow from the other one, which a name has."""
 
 
 def headline(config: Config) -> str:
