@@ -221,6 +221,18 @@ def _keep_objects(
     ]
 
 
+def relabelled(dataset: Dataset, categories: Sequence[Category]) -> Dataset:
+    """The data set with `categories` as its labels 1…C; those of its own must be among them, in any order."""
+    labels = {category.id: label for label, category in enumerate(categories, start=1)}
+    images = [
+        _with_annotations(
+            image, [_relabelled(item, labels[dataset.categories[item.label - 1].id]) for item in image.annotations]
+        )
+        for image in dataset.images
+    ]
+    return replace(dataset, categories=tuple(categories), images=tuple(images))
+
+
 def _relabelled(item: Annotation, label: int) -> Annotation:
     return item if item.label == label else replace(item, label=label)
 
