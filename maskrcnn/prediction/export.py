@@ -79,7 +79,7 @@ def _prompt_collection() -> Iterator[None]:
 
     tf2onnx copies the whole graph, weights included, before each of its passes, and the copies hold each other; Python
     looks at old objects only once a quarter as many new ones have outlived a collection, and all that TensorFlow has
-    made count as old. Frozen they do not count: the garbage of ten passes shrinks to that of three.
+    made count as old. Frozen they do not count (experiments/008).
     """
     gc.freeze()
     gc.collect()  # counts anew
